@@ -1,13 +1,10 @@
 """Errors that say what was expected, what came, and what to do. Called where a value enters."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from numbers import Integral, Real
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -37,7 +34,7 @@ def check_int(name: str, value: int, *, minimum: int) -> None:
 
 
 def check_positive(name: str, value: float) -> None:
-    """Raise TypeError unless `value` is a real number, ValueError unless it is finite and above 0."""
+    """Raise TypeError unless `value` is a real number, ValueError unless finite and above 0."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number; got {value!r} ({type(value).__name__}).")
     if not (math.isfinite(value) and value > 0):
@@ -83,11 +80,11 @@ def check_tasks(tasks: Tasks, *, like: Tensor | None = None) -> None:
 
 
 def check_support(support: Examples, *, like: Tensor) -> None:
-    """Check the support set of one task before a learner learns from it. Raises as `check_tasks`."""
+    """Check the support set of one task before it is learned from; raises as `check_tasks`."""
     _check_pairs("support", support, axis=0)
     if support.x.shape[0] == 0:
         raise ValueError(
-            "the support set is empty: there is nothing to adapt to. Use n_shot >= 1 or 0 inner steps."
+            "the support set is empty: nothing to adapt to. Use n_shot >= 1 or 0 inner steps."
         )
     check_same_kind({"support.x": support.x, "support.y": support.y, "the parameters": like})
 

@@ -1,7 +1,5 @@
 """The one idea of the book: a meta-learner is a function of a support set and some queries."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Literal
@@ -20,8 +18,8 @@ Mapping = Literal["auto", "vmap", "loop"]
 class MetaLearner(nn.Module, ABC):
     """Predicts the targets of queries from a support set; meta-training improves how.
 
-    A subclass writes `predict` for *one* task. This class maps it over a batch of tasks and averages
-    the query losses, so that a learner is an ordinary module: its `forward` is the whole
+    A subclass writes `predict` for *one* task. This class maps it over a batch of tasks and
+    averages the query losses, so that a learner is an ordinary module: its `forward` is the whole
     meta-objective, and `torch.compile`, `DistributedDataParallel` and any optimizer apply to it.
 
     Args:

@@ -1,7 +1,5 @@
 """The networks that the learners train. Any `nn.Module` would do; these are the published ones."""
 
-from __future__ import annotations
-
 from itertools import pairwise
 
 from jaxtyping import Float
@@ -20,8 +18,8 @@ class MLP(nn.Sequential):
 
     Raises:
         TypeError: If a size is not an integer.
-        ValueError: If there are fewer than two sizes or one is below 1; on call, if the input's last
-            axis is not `sizes[0]`.
+        ValueError: If there are fewer than two sizes or one is below 1; on call, if the input's
+            last axis is not `sizes[0]`.
     """
 
     def __init__(self, *sizes: int) -> None:

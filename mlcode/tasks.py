@@ -18,7 +18,9 @@ class Examples(NamedTuple):
     x: Shaped[Tensor, "*task_example_feature"]
     y: Shaped[Tensor, "*task_example_target"]
 
-    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Examples:
+    def to(
+        self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> Examples:
         """Move to `device`; cast to `dtype` what is floating point (class labels stay integers)."""
         return Examples(
             *(t.to(device, dtype) if t.is_floating_point() else t.to(device) for t in self)
@@ -39,12 +41,14 @@ class Tasks(NamedTuple):
         """How many tasks the batch holds."""
         return self.support.x.shape[0]
 
-    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Tasks:
+    def to(
+        self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> Tasks:
         """Move to `device`; cast to `dtype` what is floating point."""
         return Tasks(self.support.to(device, dtype), self.query.to(device, dtype))
 
     def select(self, index: int | slice | Tensor) -> Tasks:
-        """Index the task axis: `select(3)` is one task without that axis, `select(slice(0, 8))` eight."""
+        """Index the task axis: `select(3)` is one task, `select(slice(0, 8))` a batch of eight."""
         return Tasks(*(Examples(part.x[index], part.y[index]) for part in self))
 
 

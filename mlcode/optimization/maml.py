@@ -1,7 +1,5 @@
 """Model-agnostic meta-learning: find weights from which a few gradient steps are enough."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
@@ -20,8 +18,8 @@ Parameters = dict[str, Tensor]
 class MAML(MetaLearner):
     r"""Adapt by gradient descent on the support set, starting from meta-learned weights θ.
 
-    One inner step is θ′ = θ − α ∇L_support(θ); the meta-objective is L_query(θ′), averaged over tasks,
-    and its gradient passes through the steps (Finn, Abbeel and Levine, 2017, algorithm 1).
+    One inner step is θ′ = θ − α ∇L_support(θ); the meta-objective is L_query(θ′), averaged over
+    tasks, and its gradient passes through the steps (Finn, Abbeel and Levine, 2017, algorithm 1).
 
     Differs from the paper's code for images in one respect: every parameter that matches `adapted`
     takes inner steps, those of batch norm included.
@@ -90,7 +88,9 @@ class MAML(MetaLearner):
         if n_steps is None:
             n_steps = self.n_inner_steps if self.training else self.n_test_steps
         check_int("n_steps", n_steps, minimum=0)
-        theta = {name: p for name, p in self.model.named_parameters() if name in self._adapted_names}
+        theta = {
+            name: p for name, p in self.model.named_parameters() if name in self._adapted_names
+        }
         if n_steps > 0:
             check_support(support, like=next(iter(theta.values())))
         for _ in range(n_steps):
@@ -110,7 +110,9 @@ class MAML(MetaLearner):
         """The settings, for `repr`."""
         names = ("inner_lr", "n_inner_steps", "n_test_steps", "first_order", "adapted")
         loss_name = getattr(self.loss_fn, "__name__", repr(self.loss_fn))
-        return ", ".join([f"{name}={getattr(self, name)}" for name in names] + [f"loss_fn={loss_name}"])
+        return ", ".join(
+            [f"{name}={getattr(self, name)}" for name in names] + [f"loss_fn={loss_name}"]
+        )
 
 
 def _matching(model: nn.Module, patterns: tuple[str, ...]) -> frozenset[str]:

@@ -1,7 +1,5 @@
 """Sinusoid regression, the task distribution of the MAML paper: no data, only a formula."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -33,8 +31,8 @@ class Waves(NamedTuple):
 class Sinusoids:
     """Few-shot regression of y = A sin(x − φ) (Finn et al., 2017, section 5.1).
 
-    Every number is drawn in float64 on the generator's device, then cast and moved, so one seed gives
-    the same tasks on every device and in every dtype.
+    Every number is drawn in float64 on the generator's device, then cast and moved, so one seed
+    gives the same tasks on every device and in every dtype.
 
     Args:
         n_shot: Support points a task. The paper's K.
@@ -66,7 +64,8 @@ class Sinusoids:
         """Draw the tasks themselves: an amplitude and a phase for each."""
         check_int("n_tasks", n_tasks, minimum=1)
         return Waves(
-            uniform(self.amplitude, (n_tasks,), generator), uniform(self.phase, (n_tasks,), generator)
+            uniform(self.amplitude, (n_tasks,), generator),
+            uniform(self.phase, (n_tasks,), generator),
         )
 
     def points(self, waves: Waves, *, generator: torch.Generator | None = None) -> Tasks:
