@@ -1,9 +1,25 @@
 """mlcode: the package that the chapters of *Learning to Learn* import."""
 
+from mlcode.evaluation import Estimate, evaluate
 from mlcode.learner import MetaLearner
 from mlcode.networks import MLP
 from mlcode.optimization.maml import MAML
+from mlcode.sources.linear import LinearFunctions
 from mlcode.sources.sinusoids import Sinusoids
 from mlcode.tasks import Examples, Tasks, TaskSource
+from mlcode.training import History, train
 
-__all__ = ["MAML", "MLP", "Examples", "MetaLearner", "Sinusoids", "TaskSource", "Tasks"]
+__all__ = [
+    "MAML",
+    "MLP",
+    "Estimate",
+    "Examples",
+    "History",
+    "LinearFunctions",
+    "MetaLearner",
+    "Sinusoids",
+    "TaskSource",
+    "Tasks",
+    "evaluate",
+    "train",
+]

@@ -1,0 +1,105 @@
+"""How good a learner is on tasks it has not seen, with the uncertainty of that number."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mlcode.checks import check_int, check_tasks
+from mlcode.learner import MetaLearner
+from mlcode.tasks import Examples, TaskSource
+
+EVALUATION_SEED = 20_170_309  # any fixed number; this is the day MAML appeared
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over tasks with its 95 % confidence interval: `estimate.mean` ± `estimate.interval`.
+
+    `interval` is the half-width 1.96 s/√n, the field's convention, where s is the standard deviation
+    over the n tasks. It says how far another draw of test tasks would move the mean; it knows
+    nothing of another training seed.
+    """
+
+    mean: float
+    interval: float
+    n_tasks: int
+    values: Float[np.ndarray, "task"] = field(repr=False)
+
+    @classmethod
+    def of(cls, values: Float[np.ndarray, "task"]) -> "Estimate":
+        """Summarise one value a task. Raises ValueError below two tasks or if one is not finite."""
+        values = np.asarray(values, dtype=np.float64)
+        if values.ndim != 1 or len(values) < 2:
+            raise ValueError(
+                f"an interval needs one value for each of at least 2 tasks; got {values.shape}."
+            )
+        if not np.isfinite(values).all():
+            bad = np.flatnonzero(~np.isfinite(values))
+            raise ValueError(
+                f"expected finite values; {len(bad)} of {len(values)} tasks gave none, the first "
+                f"being task {bad[0]} with {values[bad[0]]}. Try fewer or smaller inner steps."
+            )
+        half_width = 1.96 * values.std(ddof=1) / math.sqrt(len(values))
+        return cls(float(values.mean()), float(half_width), len(values), values)
+
+    def __format__(self, spec: str) -> str:
+        """`f"{estimate:.2f}"` is "0.63 ± 0.06"; the default is three decimals."""
+        spec = spec or ".3f"
+        return f"{self.mean:{spec}} ± {self.interval:{spec}}"
+
+    def __str__(self) -> str:
+        return format(self)
+
+
+def evaluate(
+    learner: MetaLearner,
+    source: TaskSource,
+    n_tasks: int = 600,
+    *,
+    metric: Callable[[Tensor, Tensor], Tensor] | None = None,
+    generator: torch.Generator | None = None,
+    batch_size: int = 100,
+) -> Estimate:
+    """Measure a learner on `n_tasks` tasks of `source`, in evaluation mode and without gradients.
+
+    Args:
+        learner: Evaluated where its parameters lie; its mode is restored afterwards.
+        source: Where the test tasks come from.
+        n_tasks: How many tasks; the field's papers use 600 or more.
+        metric: `metric(prediction, target)`, a scalar for one task. None: the learner's loss.
+        generator: Draws the tasks. None: one with a fixed seed, so that every learner is measured on
+            the same tasks, on every device.
+        batch_size: Tasks held in memory at once; it does not change the tasks.
+
+    Raises:
+        TypeError: If a count is not an integer.
+        ValueError: If there are fewer than 2 tasks or a task's value is not finite.
+    """
+    check_int("n_tasks", n_tasks, minimum=2)
+    check_int("batch_size", batch_size, minimum=1)
+    generator = generator or torch.Generator().manual_seed(EVALUATION_SEED)
+    parameter = next(learner.parameters(), None)
+    tasks = source.sample(n_tasks, generator=generator, device=getattr(parameter, "device", None))
+    check_tasks(tasks, like=parameter)
+
+    def value(support: Examples, query: Examples) -> Tensor:
+        if metric is None:
+            return learner.task_loss(support, query)
+        return metric(learner.predict(support, query.x), query.y)
+
+    was_training = learner.training
+    learner.eval()
+    try:
+        with torch.no_grad():
+            values = [
+                learner.map(value, *tasks.select(slice(start, start + batch_size)))
+                for start in range(0, n_tasks, batch_size)
+            ]
+    finally:
+        learner.train(was_training)
+    return Estimate.of(torch.cat(values).cpu().numpy())

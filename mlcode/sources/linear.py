@@ -1,0 +1,60 @@
+"""Linear regression: tasks simple enough that everything about them has a closed form."""
+
+from dataclasses import dataclass
+
+import torch
+
+from mlcode.checks import check_int
+from mlcode.sources.sinusoids import split
+from mlcode.tasks import Examples, Tasks
+
+
+@dataclass(frozen=True)
+class LinearFunctions:
+    """Few-shot regression of y = wᵀx + ε with w ~ N(0, I), x ~ N(0, I) and ε ~ N(0, σ²).
+
+    Args:
+        n_features: Length of x.
+        n_shot: Support points a task.
+        n_query: Query points a task.
+        noise: σ, the standard deviation of ε, in units of y.
+        dtype: Of the tensors returned. None: torch's default.
+
+    Raises:
+        TypeError: If a count is not an integer.
+        ValueError: If a count is too small or `noise` is negative.
+    """
+
+    n_features: int = 1
+    n_shot: int = 10
+    n_query: int = 10
+    noise: float = 0.0
+    dtype: torch.dtype | None = None
+
+    def __post_init__(self) -> None:
+        check_int("n_features", self.n_features, minimum=1)
+        check_int("n_shot", self.n_shot, minimum=0)
+        check_int("n_query", self.n_query, minimum=1)
+        if not self.noise >= 0:
+            raise ValueError(f"noise is a standard deviation and must be >= 0; got {self.noise}.")
+
+    def sample(
+        self,
+        n_tasks: int,
+        *,
+        generator: torch.Generator | None = None,
+        device: torch.device | str | None = None,
+    ) -> Tasks:
+        """Draw `n_tasks` weight vectors, then their points; one seed, one result on every device."""
+        check_int("n_tasks", n_tasks, minimum=1)
+
+        def normal(*size: int) -> torch.Tensor:
+            at = generator.device if generator is not None else "cpu"
+            return torch.randn(*size, generator=generator, device=at, dtype=torch.float64)
+
+        n_points = self.n_shot + self.n_query
+        w = normal(n_tasks, self.n_features, 1)
+        x = normal(n_tasks, n_points, self.n_features)
+        y = x @ w + self.noise * normal(n_tasks, n_points, 1)
+        tasks = split(Examples(x, y), self.n_shot)
+        return tasks.to(device, self.dtype or torch.get_default_dtype())
