@@ -20,9 +20,9 @@ EVALUATION_SEED = 20_170_309  # any fixed number; this is the day MAML appeared
 class Estimate:
     """A mean over tasks with its 95 % confidence interval: `estimate.mean` ± `estimate.interval`.
 
-    `interval` is the half-width 1.96 s/√n, the field's convention, where s is the standard deviation
-    over the n tasks. It says how far another draw of test tasks would move the mean; it knows
-    nothing of another training seed.
+    `interval` is the half-width 1.96 s/√n, the field's convention, where s is the standard
+    deviation over the n tasks. It says how far another draw of test tasks would move the mean; it
+    knows nothing of another training seed.
     """
 
     mean: float
@@ -72,8 +72,8 @@ def evaluate(
         source: Where the test tasks come from.
         n_tasks: How many tasks; the field's papers use 600 or more.
         metric: `metric(prediction, target)`, a scalar for one task. None: the learner's loss.
-        generator: Draws the tasks. None: one with a fixed seed, so that every learner is measured on
-            the same tasks, on every device.
+        generator: Draws the tasks. None: one with a fixed seed, so that every learner is measured
+            on the same tasks, on every device.
         batch_size: Tasks held in memory at once; it does not change the tasks.
 
     Raises:

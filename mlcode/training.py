@@ -162,7 +162,7 @@ def _share(n_tasks: int, accelerator: Accelerator) -> slice:
     size, rest = divmod(n_tasks, accelerator.num_processes)
     if rest:
         raise ValueError(
-            f"n_tasks must be a multiple of the number of processes, so that their mean is the mean "
+            "n_tasks must be a multiple of the number of processes, so that their mean is the mean "
             f"over tasks; got {n_tasks} tasks for {accelerator.num_processes} processes."
         )
     return slice(accelerator.process_index * size, (accelerator.process_index + 1) * size)

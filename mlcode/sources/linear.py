@@ -45,7 +45,7 @@ class LinearFunctions:
         generator: torch.Generator | None = None,
         device: torch.device | str | None = None,
     ) -> Tasks:
-        """Draw `n_tasks` weight vectors, then their points; one seed, one result on every device."""
+        """Draw `n_tasks` weight vectors, then their points (drawn in float64, then cast)."""
         check_int("n_tasks", n_tasks, minimum=1)
 
         def normal(*size: int) -> torch.Tensor:
