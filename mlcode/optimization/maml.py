@@ -98,12 +98,13 @@ class MAML(MetaLearner):
         return theta
 
     def _inner_step(self, theta: Parameters, support: Examples) -> Parameters:
-        gradient = grad(self._support_loss)(theta, support)
+        gradient = grad(self.support_loss)(theta, support)
         if self.first_order:
             gradient = {name: g.detach() for name, g in gradient.items()}
         return {name: p - self.inner_lr * gradient[name] for name, p in theta.items()}
 
-    def _support_loss(self, theta: Parameters, support: Examples) -> Float[Tensor, ""]:
+    def support_loss(self, theta: Parameters, support: Examples) -> Float[Tensor, ""]:
+        """The loss on the support set at the parameters `theta`, which an inner step lowers."""
         return self.loss(functional_call(self.model, theta, (support.x,)), support.y)
 
     def extra_repr(self) -> str:

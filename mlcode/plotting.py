@@ -1,0 +1,123 @@
+"""The book's pictures: one style, colours that the colour-blind can tell apart, intervals drawn.
+
+Every function draws into an `Axes` that it is given, so that a chapter composes its own figures.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from mlcode.evaluation import Estimate
+from mlcode.training import History
+
+# Okabe and Ito's palette, without its yellow, which is too light for lines on white.
+COLOURS = {
+    "blue": "#0072B2",
+    "orange": "#D55E00",
+    "green": "#009E73",
+    "purple": "#CC79A7",
+    "sky": "#56B4E9",
+    "amber": "#E69F00",
+    "black": "#222222",
+    "grey": "#7F7F7F",
+}
+STYLE = {
+    "figure.dpi": 110,
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.prop_cycle": plt.cycler(color=list(COLOURS.values())),
+    "grid.color": "#E6E6E6",
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "lines.linewidth": 1.8,
+}
+
+
+def figure(n_columns: int = 1, *, height: float = 3.0, **options: object) -> tuple[Figure, Axes]:
+    """A row of `n_columns` axes across the page, `height` inches high, in the book's style.
+
+    `options` go to `plt.subplots`. Returns what it returns: the figure and one axes or an array.
+    """
+    with plt.rc_context(STYLE):
+        return plt.subplots(1, n_columns, figsize=(7.6, height), layout="constrained", **options)
+
+
+def draw_adaptation(
+    ax: Axes,
+    x: Float[Tensor, "point 1"],
+    truth: Float[Tensor, "point 1"],
+    support: tuple[Float[Tensor, "example 1"], Float[Tensor, "example 1"]],
+    predictions: Mapping[str, Float[Tensor, "point 1"]],
+) -> None:
+    """A one-dimensional task, its support points, and what a learner predicts at each stage.
+
+    Args:
+        ax: Where to draw.
+        x: Inputs along the curve, in order.
+        truth: The task's true values there.
+        support: The points (x, y) the learner adapted to.
+        predictions: A label for each stage with its predictions at `x`, earliest first; later
+            stages are drawn darker.
+    """
+    ax.plot(_flat(x), _flat(truth), color=COLOURS["black"], lw=1, ls=":", label="true wave")
+    shades = plt.get_cmap("YlOrBr")(np.linspace(0.35, 0.85, len(predictions)))
+    for colour, (label, y) in zip(shades, predictions.items()):
+        ax.plot(_flat(x), _flat(y), color=colour, label=label)
+    ax.plot(
+        *map(_flat, support), "o", ms=5, color=COLOURS["blue"], label="support points", zorder=3
+    )
+    ax.set(xlabel="x (radians)", ylabel="y")
+
+
+def draw_estimates(ax: Axes, at: Sequence[float], curves: Mapping[str, Sequence[Estimate]]) -> None:
+    """Curves of estimates with 95 % intervals as bands; one estimate for each value in `at`."""
+    for (label, estimates), marker in zip(curves.items(), "os^Dvx*P"):
+        mean = np.array([estimate.mean for estimate in estimates])
+        half = np.array([estimate.interval for estimate in estimates])
+        (line,) = ax.plot(at, mean, marker=marker, ms=4, label=label)
+        ax.fill_between(at, mean - half, mean + half, color=line.get_color(), alpha=0.2, lw=0)
+
+
+def draw_losses(ax: Axes, histories: Mapping[str, History], *, window: int = 100) -> None:
+    """Training losses: means of `window` iterations, with 95 % intervals as bands."""
+    curves = {}
+    at = np.array([])
+    for label, history in histories.items():
+        blocks = history.loss[: len(history) // window * window].reshape(-1, window)
+        curves[label] = [Estimate.of(block) for block in blocks]
+        at = (np.arange(len(blocks)) + 0.5) * window
+    draw_estimates(ax, at, curves)
+    for line in ax.lines:
+        line.set_marker("")
+    ax.set(xlabel="iteration", ylabel="query loss")
+
+
+def draw_results(ax: Axes, results: Mapping[str, Estimate], *, spec: str = ".2f") -> None:
+    """A table as a picture: one row a result, its interval as a line, its number at the right."""
+    rows = range(len(results))
+    for row, (estimate, colour) in enumerate(zip(results.values(), COLOURS.values())):
+        ax.errorbar(estimate.mean, row, xerr=estimate.interval, fmt="o", color=colour, capsize=3)
+        ax.annotate(
+            f"{estimate:{spec}}",
+            (1.01, row),
+            xycoords=("axes fraction", "data"),
+            va="center",
+            fontsize=9,
+        )
+    ax.set_yticks(rows, list(results))
+    ax.set_ylim(len(results) - 0.5, -0.5)
+    ax.grid(axis="y", visible=False)
+
+
+def _flat(values: Tensor) -> np.ndarray:
+    return values.detach().cpu().numpy().reshape(-1)
