@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.func import grad, jvp
+from torch.func import grad
 
 from mlcode.checks import check_int
 
@@ -34,9 +34,13 @@ def largest_curvature(
     direction = {name: torch.ones_like(p) for name, p in theta.items()}
     curvature = torch.zeros(())
     for _ in range(n_iterations):
-        norm = torch.sqrt(sum(v.square().sum() for v in direction.values()))
+        norm = torch.sqrt(_dot(direction, direction))
         direction = {name: v / norm for name, v in direction.items()}
-        product = jvp(grad(loss), (theta,), (direction,))[1]
-        curvature = sum((product[name] * v).sum() for name, v in direction.items())
+        product = grad(lambda at: _dot(grad(loss)(at), direction))(theta)  # Hessian times direction
+        curvature = _dot(direction, product)
         direction = product
     return curvature
+
+
+def _dot(a: Parameters, b: Parameters) -> Float[Tensor, ""]:
+    return torch.stack([(a[name] * b[name]).sum() for name in a]).sum()
