@@ -31,12 +31,15 @@ def largest_curvature(
         ValueError: If `n_iterations` is below 1.
     """
     check_int("n_iterations", n_iterations, minimum=1)
+
+    def hessian_times(direction: Parameters) -> Parameters:
+        return grad(lambda at: _dot(grad(loss)(at), direction))(theta)
+
     direction = {name: torch.ones_like(p) for name, p in theta.items()}
-    curvature = torch.zeros(())
     for _ in range(n_iterations):
         norm = torch.sqrt(_dot(direction, direction))
         direction = {name: v / norm for name, v in direction.items()}
-        product = grad(lambda at: _dot(grad(loss)(at), direction))(theta)  # Hessian times direction
+        product = hessian_times(direction)
         curvature = _dot(direction, product)
         direction = product
     return curvature
