@@ -1,0 +1,181 @@
+"""The ledger's rows, and how they are written: as text in a notebook, as Markdown on a page."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from mlcode.checks import check_choice
+from mlcode.peers.importing import WRITTEN, peer_name
+
+FINITE_DIFFERENCES = "finite differences"
+
+# Largest relative difference that passes. Float64 leaves 16 digits, of which different orders of
+# the same sums cost one or two; float32 leaves 7. Finite differences lose half of 16.
+TOLERANCES = {"float64": 1e-10, "float32": 1e-5, FINITE_DIFFERENCES: 1e-6}
+
+COLUMNS = ("loss", "meta-gradient", "parameters after Adam")
+
+
+@dataclass(frozen=True)
+class Row:
+    """How far mlcode's step is from one other's; see `meta_step.difference` for the unit.
+
+    Args:
+        peer: An import name, or "finite differences".
+        gradient: Of the meta-gradient.
+        loss: Of the loss. None: not compared.
+        parameters: Of the parameters after the step. None: not compared.
+        recorded: The day of the record from which the row was read. None: computed now.
+    """
+
+    peer: str
+    gradient: float
+    loss: float | None = None
+    parameters: float | None = None
+    recorded: str | None = None
+
+    @property
+    def cells(self) -> tuple[str, str, str]:
+        """The three differences as text; not compared is empty."""
+        values = (self.loss, self.gradient, self.parameters)
+        return tuple(_written(value) for value in values)
+
+    @property
+    def worst(self) -> float:
+        """The largest of the differences."""
+        return max(v for v in (self.loss, self.gradient, self.parameters) if v is not None)
+
+
+@dataclass(frozen=True)
+class Report:
+    """One algorithm's step in one setting, dtype and device, against all that could be asked.
+
+    `print(report)` gives the table. Peers that are not installed are answered for by the recorded
+    ledger where it has their row, and the table says so.
+    """
+
+    algorithm: str
+    setting: str
+    dtype: str
+    device: str
+    rows: tuple[Row, ...]
+    absent: tuple[str, ...] = ()  # peers that are not installed here
+
+    @property
+    def worst(self) -> float:
+        """The largest difference from a peer, recorded rows included; 0 if there is no peer."""
+        return max((r.worst for r in self.rows if r.peer != FINITE_DIFFERENCES), default=0.0)
+
+    @property
+    def finite_differences(self) -> float | None:
+        """How far the meta-gradient is from measured slopes. None: they were not measured."""
+        found = [row.worst for row in self.rows if row.peer == FINITE_DIFFERENCES]
+        return found[0] if found else None
+
+    def check(self) -> None:
+        """Raise AssertionError, with the table, if a difference is above its tolerance."""
+        for row in self.rows:
+            kind = row.peer if row.peer == FINITE_DIFFERENCES else self.dtype
+            if not row.worst <= TOLERANCES[kind]:  # written so that NaN fails too
+                raise AssertionError(
+                    f"{row.peer}: {row.worst:.1e} is above the tolerance of "
+                    f"{TOLERANCES[kind]:.0e}.\n{self}"
+                )
+
+    def entries(self) -> list[dict]:
+        """The rows as a record holds them."""
+        return [
+            {
+                "algorithm": self.algorithm,
+                "setting": self.setting,
+                "dtype": self.dtype,
+                "peer": row.peer,
+                "loss": row.loss,
+                "gradient": row.gradient,
+                "parameters": row.parameters,
+            }
+            for row in self.rows
+        ]
+
+    def __str__(self) -> str:
+        title = f"{self.algorithm}, {self.setting}, {self.dtype}, {self.device}"
+        lines = [_line(title, COLUMNS)]
+        for row in self.rows:
+            name = row.peer if row.peer == FINITE_DIFFERENCES else peer_name(row.peer)
+            mark = " *" if row.recorded else ""
+            lines.append(_line(f"mlcode  against  {name}{mark}", row.cells))
+        dates = {row.recorded for row in self.rows if row.recorded}
+        if self.absent:
+            written = ", ".join(WRITTEN.get(name, name) for name in self.absent)
+            lines.append(f"Not installed here: {written}.")
+        if dates:
+            lines.append(
+                f"* Recorded on {', '.join(sorted(dates))} with the ledger's network and tasks."
+            )
+        return "\n".join(line.rstrip() for line in lines)
+
+
+def ledger_table(*records: dict, style: str = "markdown") -> str:
+    """Recorded ledgers as one table, with a line for each that says where it was made.
+
+    Args:
+        records: As `read_record("cross_checks_cpu")` returns them, one for each device.
+        style: "markdown" for a page, "text" for a notebook's output.
+
+    Raises:
+        ValueError: If `style` is neither.
+    """
+    check_choice("style", style, ("markdown", "text"))
+    head = ("algorithm", "setting", "dtype", "device", "mlcode against", *COLUMNS)
+    body = [
+        _ledger_cells(entry, record["environment"])
+        for record in records
+        for entry in record["result"]["rows"]
+    ]
+    table = _markdown(head, body) if style == "markdown" else _text(head, body)
+    where = "\n\n".join(made_where(record["environment"]) for record in records)
+    return f"{table}\n\n{where}"
+
+
+def made_where(made_in: dict) -> str:
+    """A sentence: the device, the processor, torch and the day."""
+    on = made_in["processor"] if made_in["device"] == "cpu" else made_in["device"]
+    return (
+        f"Computed on {made_in['date']} on {on} with torch {made_in['torch']}, "
+        f"Python {made_in['python']}, {made_in['threads']} threads."
+    )
+
+
+def _ledger_cells(entry: dict, made_in: dict) -> tuple[str, ...]:
+    peer = entry["peer"]
+    number = made_in.get(peer)
+    name = f"{WRITTEN.get(peer, peer)} {number}" if number else peer
+    row = Row(peer, entry["gradient"], entry["loss"], entry["parameters"])
+    return (
+        entry["algorithm"],
+        entry["setting"],
+        entry["dtype"],
+        made_in["device"],
+        name,
+        *row.cells,
+    )
+
+
+def _written(difference: float | None) -> str:
+    if difference is None:
+        return ""
+    return f"{difference:.1e}" if difference else "0"
+
+
+def _line(first: str, cells: Iterable[str]) -> str:
+    return f"{first:<47}" + "".join(f"{cell:<16}" for cell in cells)
+
+
+def _markdown(head: tuple[str, ...], body: list[tuple[str, ...]]) -> str:
+    rule = ["---"] * 5 + ["---:"] * (len(head) - 5)
+    return "\n".join("| " + " | ".join(row) + " |" for row in [head, rule, *body])
+
+
+def _text(head: tuple[str, ...], body: list[tuple[str, ...]]) -> str:
+    widths = [max(map(len, column)) for column in zip(head, *body)]
+    lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths)).rstrip() for row in [head, *body]]
+    return "\n".join(lines)
