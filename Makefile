@@ -3,12 +3,12 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation
 HTML   := _build/html
 PORT   ?= 8000
 
 # `make test PINS=` installs the newest versions instead, as the weekly run does.
-PINS   ?= -c constraints.txt
+PINS   ?= constraints.txt
 
 export OMP_NUM_THREADS ?= 2
 export PYTHONHASHSEED  ?= 0
@@ -60,16 +60,15 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.base: $(BIN)/python constraints.txt
-	$(PIP) $(PINS) pip setuptools wheel hatchling
+	$(PIP) $(PINS:%=-c %) pip setuptools wheel hatchling
 	@touch $@
 
 $(VENV)/.book: $(VENV)/.base pyproject.toml
-	$(PIP) $(PINS) --no-build-isolation -e '.[book]'
+	$(PIP) $(PINS:%=-c %) -e '.[book]'
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.book
-	$(PIP) $(PINS) --no-build-isolation -e '.[book,test,peers]'
-	$(PIP) $(PINS) --no-build-isolation --no-deps --config-settings=--global-option=build_ext \
-	  learn2learn \
+	$(PIP) $(PINS:%=-c %) -e '.[book,test,peers]'
+	PIP_CONSTRAINT=$(PINS) $(BIN)/python -m mlcode.peers.install \
 	  || { echo "learn2learn is compiled: on Debian and Ubuntu, apt-get install gcc python3-dev"; exit 1; }
 	@touch $@

@@ -22,6 +22,8 @@ BOOK = Path(__file__).resolve().parent.parent / "book"
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 LANGUAGE = {"name": "python"}
 CELL_METADATA = ("cellView", "mystnb", "tags")
+SOLUTION = "#@title Solution"
+FOLDED = {"code_prompt_show": "Show the solution", "code_prompt_hide": "Hide the solution"}
 
 
 def notebooks(book: Path = BOOK) -> list[Path]:
@@ -49,6 +51,8 @@ def normalise(notebook: NotebookNode) -> NotebookNode:
             cell["id"] = f"cell-{position}"
         seen.add(cell["id"])
         if cell.cell_type == "code":
+            if cell.source.startswith(SOLUTION):
+                _fold(cell)
             cell.outputs = [_plain(output) for output in merge_streams(cell.outputs)]
     return notebook
 
@@ -73,6 +77,13 @@ def stored_stderr(notebook: NotebookNode) -> list[str]:
         for output in cell.get("outputs", [])
         if output.get("name") == "stderr"
     ]
+
+
+def _fold(cell: NotebookNode) -> None:
+    """A solution is folded on the web page by a tag and on Colab by its form view."""
+    tags = [tag for tag in cell.metadata.get("tags", []) if tag != "hide-cell"]
+    mystnb = NotebookNode(cell.metadata.get("mystnb", {}) | FOLDED)
+    cell.metadata.update(cellView="form", tags=["hide-cell", *tags], mystnb=mystnb)
 
 
 def _plain(output: NotebookNode) -> NotebookNode:
