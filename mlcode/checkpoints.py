@@ -2,13 +2,14 @@
 
 import difflib
 import os
-import pickle
 import re
+import warnings
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+import numpy as np
 import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -35,18 +36,23 @@ class TrainingState:
         self.losses.append(loss)
         self.rates.append(float(self.optimizer.param_groups[0]["lr"]))
 
-    def save(self, path: Path, run: str) -> None:
-        """Write the state to `path`. Raises ValueError if a parameter is not finite."""
+    def check_finite(self) -> None:
+        """Raise ValueError if a parameter is not finite, before that is saved or returned."""
         broken = [name for name, p in self.learner.named_parameters() if not p.isfinite().all()]
         if broken:
             raise ValueError(
                 f"iteration {len(self.losses) - 1} left parameters that are not finite "
-                f"({', '.join(broken)}); {path.name} keeps its last good state."
+                f"({', '.join(broken)}), or one shortly before it. A checkpoint keeps its last "
+                "good state. Try a smaller learning rate, or clip the gradient."
             )
+
+    def save(self, path: Path, run: str) -> None:
+        """Write the state to `path`."""
         history = torch.tensor([self.losses, self.rates], dtype=torch.float64)
         state = {"format": FORMAT, "run": run, "history": history, "rng": _rng_states()}
         state |= {name: part.state_dict() for name, part in self._parts().items()}
-        write_atomically(path, state | {"generator": self.generator.get_state()})
+        state["generator"] = self.generator.get_state()
+        write_atomically(path, _plain(state))
 
     def load(self, path: Path, run: str) -> None:
         """Continue from `path`. Raises ValueError if it is unreadable or of another run."""
@@ -65,24 +71,54 @@ class TrainingState:
 
 
 def describe_run(
-    learner: MetaLearner, source: TaskSource, optimizer: Optimizer, n_tasks: int
+    learner: MetaLearner,
+    source: TaskSource,
+    optimizer: Optimizer,
+    scheduler: LRScheduler | None,
+    **settings: float | None,
 ) -> str:
     """What must be the same for a run to be continued, as lines a person can compare."""
-    lines = f"{learner}\n{source}\n{type(optimizer).__name__}\nn_tasks={n_tasks}"
-    return re.sub(r" at 0x[0-9a-f]+", "", lines)
+    lines = [
+        f"{learner}",
+        *(f"{name}: {t.dtype}, {tuple(t.shape)}" for name, t in learner.state_dict().items()),
+        f"{source}",
+        f"optimizer={type(optimizer).__name__}",
+        *(f"  {name}={value}" for name, value in optimizer.defaults.items()),
+        f"scheduler={type(scheduler).__name__ if scheduler is not None else None}",
+        *(f"{name}={value}" for name, value in settings.items()),
+    ]
+    return re.sub(r" at 0x[0-9a-f]+", "", "\n".join(lines))
+
+
+def check_place(checkpoint: str | Path) -> Path:
+    """The path of a checkpoint; ValueError, before any training, if no file can lie there."""
+    path = Path(checkpoint)
+    if path.is_dir():
+        raise ValueError(f"checkpoint must be a file; {path} is a folder.")
+    if not path.parent.is_dir():
+        raise ValueError(f"checkpoint: the folder {path.parent} of {path.name} does not exist.")
+    return path
 
 
 def write_atomically(path: Path, state: dict[str, Any]) -> None:
     """Save so that the file is, at every moment, either the old one or the new one.
 
     The bytes go to a neighbouring file and reach the disk before that file takes the old one's
-    place; a rename within a folder is atomic.
+    place; a rename within a folder is atomic. They are read back first, so that what could not be
+    continued from is refused when it is written, not when it is needed.
     """
     part = path.with_name(path.name + ".part")
     with part.open("wb") as file:
         torch.save(state, file)
         file.flush()
         os.fsync(file.fileno())
+    try:
+        _read(part)
+    except ValueError as error:
+        raise ValueError(
+            f"{path.name} could not be read back and was not replaced. A checkpoint holds tensors, "
+            f"numbers and text only, so that reading it runs no code: {error.__cause__}"
+        ) from error
     part.replace(path)
 
 
@@ -92,19 +128,7 @@ def read_checkpoint(path: Path, run: str) -> dict[str, Any]:
     Raises:
         ValueError: If the file is truncated or foreign, or belongs to another run.
     """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        pickle.UnpicklingError,
-        zipfile.BadZipFile,
-        RuntimeError,
-        EOFError,
-        ValueError,
-    ) as error:
-        raise ValueError(
-            f"{path.name} is not a readable checkpoint: truncated, or not made by train. "
-            "Delete it to start afresh, or name another file."
-        ) from error
+    state = _read(path)
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise ValueError(f"{path.name} was not made by train: expected the format {FORMAT!r}.")
     if state["run"] != run:
@@ -115,6 +139,42 @@ def read_checkpoint(path: Path, run: str) -> dict[str, Any]:
             "\nUse its settings to continue it, or name another file."
         )
     return state
+
+
+def _read(path: Path) -> Any:
+    with path.open("rb") as file:
+        try:
+            return _verified(file)
+        except MemoryError:
+            raise
+        except Exception as error:  # a parser can fail on foreign bytes in any way
+            raise ValueError(
+                f"{path.name} is not a readable checkpoint: truncated, damaged, or not made by "
+                "train. Delete it to start afresh, or name another file."
+            ) from error
+
+
+def _verified(file: BinaryIO) -> Any:
+    """Load after the archive's checksums: torch itself would take a flipped bit for a weight."""
+    with zipfile.ZipFile(file) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise zipfile.BadZipFile(f"the checksum of {damaged} is wrong")
+    file.seek(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's about foreign formats, which it then refuses
+        return torch.load(file, map_location="cpu", weights_only=True)
+
+
+def _plain(value: Any) -> Any:
+    """`value` with NumPy's numbers, such as a learning rate from `np.logspace`, as Python's."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(_plain(item) for item in value)
+    return value
 
 
 def _rng_states() -> dict[str, torch.Tensor]:

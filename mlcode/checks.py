@@ -41,9 +41,18 @@ def check_positive(name: str, value: float) -> None:
         raise ValueError(f"{name} must be positive and finite; got {value}.")
 
 
+def check_spread(name: str, value: float) -> None:
+    """Raise as `check_positive`, but allow 0: a standard deviation."""
+    if value != 0 or isinstance(value, bool):
+        check_positive(name, value)
+
+
 def check_interval(name: str, interval: tuple[float, float]) -> None:
-    """Raise ValueError unless `interval` is (low, high) with low <= high, both finite."""
-    if len(interval) != 2 or not all(map(math.isfinite, interval)) or interval[0] > interval[1]:
+    """Raise TypeError unless `interval` is two numbers, ValueError unless low <= high, finite."""
+    pair = isinstance(interval, Sequence) and len(interval) == 2
+    if not (pair and all(isinstance(end, Real) for end in interval)):
+        raise TypeError(f"{name} must be two numbers, (low, high); got {interval!r}.")
+    if not all(map(math.isfinite, interval)) or interval[0] > interval[1]:
         raise ValueError(f"{name} must be (low, high) with low <= high; got {interval}.")
 
 
@@ -109,14 +118,33 @@ def check_same_kind(tensors: dict[str, Tensor]) -> None:
 
 def check_prediction(prediction: Tensor, y: Tensor, loss_fn: Callable) -> None:
     """Raise ValueError if `loss_fn(prediction, y)` would broadcast one shape against the other."""
+    loss_fn = getattr(loss_fn, "func", loss_fn)  # of functools.partial(F.huber_loss, delta=…)
     elementwise = loss_fn in ELEMENTWISE_LOSSES or isinstance(loss_fn, ELEMENTWISE_MODULES)
     fits = prediction.shape == y.shape if elementwise else prediction.shape[:1] == y.shape[:1]
     if not fits:
         raise ValueError(
             f"the prediction has shape {tuple(prediction.shape)} and its target "
-            f"{tuple(y.shape)}; {getattr(loss_fn, '__name__', loss_fn)} would not compare them one "
+            f"{tuple(y.shape)}; {_name(loss_fn)} would not compare them one "
             "by one. Give targets the shape of the network's output."
         )
+
+
+def check_scalar(loss: Tensor, loss_fn: Callable) -> Tensor:
+    """Return `loss`; raise TypeError if it is no tensor, ValueError if it is not one number."""
+    if not isinstance(loss, Tensor):
+        raise TypeError(
+            f"{_name(loss_fn)} must return a tensor; got {loss!r} ({type(loss).__name__})."
+        )
+    if loss.ndim != 0:
+        raise ValueError(
+            f"{_name(loss_fn)} must return the mean over the examples of one task, a scalar; "
+            f"got shape {tuple(loss.shape)}. Use reduction='mean'."
+        )
+    return loss
+
+
+def _name(loss_fn: Callable) -> str:
+    return getattr(loss_fn, "__name__", repr(loss_fn))
 
 
 def _named(tasks: Tasks) -> list[tuple[str, Tensor]]:

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from mlcode.checks import check_int, check_tasks
-from mlcode.learner import MetaLearner
+from mlcode.learner import MetaLearner, uncompiled
 from mlcode.tasks import Examples, TaskSource
 
 EVALUATION_SEED = 20_170_309  # any fixed number; this is the day MAML appeared
@@ -57,7 +57,7 @@ class Estimate:
 
 
 def evaluate(
-    learner: MetaLearner,
+    learner: MetaLearner | nn.Module,
     source: TaskSource,
     n_tasks: int = 600,
     *,
@@ -68,18 +68,19 @@ def evaluate(
     """Measure a learner on `n_tasks` tasks of `source`, in evaluation mode and without gradients.
 
     Args:
-        learner: Evaluated where its parameters lie; its mode is restored afterwards.
+        learner: Evaluated where its parameters lie, uncompiled; its mode is restored afterwards.
         source: Where the test tasks come from.
         n_tasks: How many tasks; the field's papers use 600 or more.
         metric: `metric(prediction, target)`, a scalar for one task. None: the learner's loss.
         generator: Draws the tasks. None: one with a fixed seed, so that every learner is measured
             on the same tasks, on every device.
-        batch_size: Tasks held in memory at once; it does not change the tasks.
+        batch_size: Tasks adapted to at once, which bounds the memory; it does not change the tasks.
 
     Raises:
-        TypeError: If a count is not an integer.
+        TypeError: If a count is not an integer or `learner` no meta-learner.
         ValueError: If there are fewer than 2 tasks or a task's value is not finite.
     """
+    learner = uncompiled(learner)
     check_int("n_tasks", n_tasks, minimum=2)
     check_int("batch_size", batch_size, minimum=1)
     generator = generator or torch.Generator().manual_seed(EVALUATION_SEED)
@@ -92,7 +93,7 @@ def evaluate(
             return learner.task_loss(support, query)
         return metric(learner.predict(support, query.x), query.y)
 
-    was_training = learner.training
+    modes = {module: module.training for module in learner.modules()}
     learner.eval()
     try:
         with torch.no_grad():
@@ -101,5 +102,6 @@ def evaluate(
                 for start in range(0, n_tasks, batch_size)
             ]
     finally:
-        learner.train(was_training)
-    return Estimate.of(torch.cat(values).cpu().numpy())
+        for module, training in modes.items():  # a part may be frozen in another mode than the rest
+            module.training = training
+    return Estimate.of(torch.cat(values).cpu().double().numpy())

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from mlcode.checks import check_choice, check_int, check_prediction, check_tasks
+from mlcode.checks import check_choice, check_int, check_prediction, check_scalar, check_tasks
 from mlcode.tasks import Examples, Tasks
 
 LossFn = Callable[[Tensor, Tensor], Tensor]
@@ -58,7 +58,7 @@ class MetaLearner(nn.Module, ABC):
     def loss(self, prediction: Tensor, y: Tensor) -> Float[Tensor, ""]:
         """`loss_fn`, after a check that the two shapes belong together (torch would broadcast)."""
         check_prediction(prediction, y, self.loss_fn)
-        return self.loss_fn(prediction, y)
+        return check_scalar(self.loss_fn(prediction, y), self.loss_fn)
 
     def losses(self, tasks: Tasks) -> Float[Tensor, "task"]:
         """The loss of each task of a batch."""
@@ -81,6 +81,21 @@ class MetaLearner(nn.Module, ABC):
         if self.mapping != "auto":
             return self.mapping == "vmap"
         return not any(_slow_under_vmap(module) for module in self.modules())
+
+
+def uncompiled(learner: MetaLearner | nn.Module) -> MetaLearner:
+    """The learner itself, of a learner or of what `torch.compile(learner)` made of it.
+
+    Raises:
+        TypeError: If it is neither, such as the network without its learner.
+    """
+    inner = getattr(learner, "_orig_mod", learner)
+    if not isinstance(inner, MetaLearner):
+        raise TypeError(
+            f"learner must be a MetaLearner, or torch.compile of one; got {type(inner).__name__}. "
+            "A network becomes one by being given to it, as in MAML(network)."
+        )
+    return inner
 
 
 def _task(batch: Examples | Tensor, i: int) -> Examples | Tensor:

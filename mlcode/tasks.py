@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Shaped
@@ -52,6 +52,7 @@ class Tasks(NamedTuple):
         return Tasks(*(Examples(part.x[index], part.y[index]) for part in self))
 
 
+@runtime_checkable
 class TaskSource(Protocol):
     """Anything that can draw tasks: a distribution over tasks."""
 

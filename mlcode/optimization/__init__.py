@@ -1,1 +1,1 @@
-"""Where tasks come from."""
+"""Meta-learners that adapt by gradient steps."""

@@ -88,7 +88,7 @@ class MAML(MetaLearner):
         if n_steps is None:
             n_steps = self.n_inner_steps if self.training else self.n_test_steps
         check_int("n_steps", n_steps, minimum=0)
-        theta = {
+        theta: Parameters = {
             name: p for name, p in self.model.named_parameters() if name in self._adapted_names
         }
         if n_steps > 0:
@@ -118,6 +118,8 @@ class MAML(MetaLearner):
 
 def _matching(model: nn.Module, patterns: tuple[str, ...]) -> frozenset[str]:
     """Names of trainable parameters that match a pattern; every pattern must match one."""
+    if not all(isinstance(pattern, str) for pattern in patterns):
+        raise TypeError(f"adapted must be a name pattern or several; got {patterns!r}.")
     names = [name for name, p in model.named_parameters() if p.requires_grad]
     found = {pattern: [n for n in names if fnmatchcase(n, pattern)] for pattern in patterns}
     unmatched = [pattern for pattern, matches in found.items() if not matches]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from mlcode.checks import check_int
+from mlcode.checks import check_int, check_spread
 from mlcode.sources.sinusoids import split
 from mlcode.tasks import Examples, Tasks
 
@@ -21,8 +21,8 @@ class LinearFunctions:
         dtype: Of the tensors returned. None: torch's default.
 
     Raises:
-        TypeError: If a count is not an integer.
-        ValueError: If a count is too small or `noise` is negative.
+        TypeError: If a count is not an integer or `noise` no number.
+        ValueError: If a count is too small or `noise` is negative or not finite.
     """
 
     n_features: int = 1
@@ -35,8 +35,7 @@ class LinearFunctions:
         check_int("n_features", self.n_features, minimum=1)
         check_int("n_shot", self.n_shot, minimum=0)
         check_int("n_query", self.n_query, minimum=1)
-        if not self.noise >= 0:
-            raise ValueError(f"noise is a standard deviation and must be >= 0; got {self.noise}.")
+        check_spread("noise", self.noise)
 
     def sample(
         self,
@@ -45,7 +44,7 @@ class LinearFunctions:
         generator: torch.Generator | None = None,
         device: torch.device | str | None = None,
     ) -> Tasks:
-        """Draw `n_tasks` weight vectors, then their points (drawn in float64, then cast)."""
+        """Draw `n_tasks` weight vectors, then their points, in float64 as `Sinusoids` does."""
         check_int("n_tasks", n_tasks, minimum=1)
 
         def normal(*size: int) -> torch.Tensor:

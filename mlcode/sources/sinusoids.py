@@ -31,8 +31,8 @@ class Waves(NamedTuple):
 class Sinusoids:
     """Few-shot regression of y = A sin(x − φ) (Finn et al., 2017, section 5.1).
 
-    Every number is drawn in float64 on the generator's device, then cast and moved, so one seed
-    gives the same tasks on every device and in every dtype.
+    Every number is drawn in float64 where the generator lives, the CPU as a rule, then cast and
+    moved: a CPU generator's seed gives the same tasks on every device and in every dtype.
 
     Args:
         n_shot: Support points a task. The paper's K.
@@ -43,7 +43,7 @@ class Sinusoids:
         dtype: Of the tensors returned. None: torch's default.
 
     Raises:
-        TypeError: If a count is not an integer.
+        TypeError: If a count is not an integer or an interval not two numbers.
         ValueError: If `n_shot` < 0, `n_query` < 1 or an interval is reversed or not finite.
     """
 
