@@ -1,0 +1,1 @@
+"""What the package, the book and the repository must satisfy."""
