@@ -31,11 +31,11 @@ def notebooks(book: Path = BOOK) -> list[Path]:
     return sorted(p for p in book.rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
 
 
-def execute(notebook: NotebookNode, folder: Path, timeout: int = 600) -> NotebookNode:
+def execute(notebook: NotebookNode, folder: Path, kernel: str = "python3") -> NotebookNode:
     """Run every cell in a new kernel that sees no GPU, with `folder` as its working directory."""
     env = {"OMP_NUM_THREADS": "2", "PYTHONHASHSEED": "0"} | os.environ
     client = NotebookClient(
-        notebook, timeout=timeout, kernel_name="python3", resources={"metadata": {"path": folder}}
+        notebook, timeout=600, kernel_name=kernel, resources={"metadata": {"path": folder}}
     )
     return client.execute(env=env | {"CUDA_VISIBLE_DEVICES": ""}, stderr=subprocess.DEVNULL)
 

@@ -42,9 +42,9 @@ def test_a_digit_changed_in_a_stored_output_fails_the_comparison(path, tmp_path)
     nbformat.write(changed, tmp_path / "changed.ipynb")
 
     command = [PYTHON, "-m", "pytest", "-c", ROOT / "pyproject.toml", f"--rootdir={tmp_path}"]
-    command += ["--color=no", "-p", "no:cacheprovider", "-q", tmp_path]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    command += ["--color=no", "-p", "no:cacheprovider", "-q", "."]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
 
-    failures = re.findall(r"(?m)^FAILED (\S+)", run.stdout)
+    failures = re.findall(r"(?m)^FAILED (\S+ \d+)", run.stdout)
     assert failures == [f"changed.ipynb::Cell {len(code_cells(changed)) - 1}"], run.stdout
     assert "Cell outputs differ" in run.stdout
