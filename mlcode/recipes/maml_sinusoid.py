@@ -6,11 +6,14 @@ used, and three seeds each; beside it, the network pre-trained on all waves.
 
 import time
 
+import numpy as np
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 from torch.optim import Adam
 from tqdm.auto import tqdm
 
-from mlcode.evaluation import Estimate, evaluate
+from mlcode.evaluation import evaluate
 from mlcode.networks import MLP
 from mlcode.optimization.curvature import largest_curvature
 from mlcode.optimization.maml import MAML
@@ -21,6 +24,7 @@ from mlcode.training import train
 STEPS = tuple(range(11))  # inner steps at test
 RATES = (0.001, 0.003, 0.01, 0.02, 0.03, 0.05)  # of which the pre-trained network gets its best
 SEEDS = (0, 1, 2)
+DIVERGED = 1e3  # no wave has a mean square above 25, so this is no prediction any more
 SETTINGS = {
     "network": "MLP 1-40-40-1, ReLU",
     "inner_lr": 0.01,
@@ -55,13 +59,27 @@ def trained(n_shot: int, seed: int, *, n_inner_steps: int = 1) -> tuple[MAML, fl
     return learner, time.perf_counter() - start
 
 
-def errors(learner: MAML, n_shot: int, *, inner_lr: float = 0.01) -> list[Estimate]:
-    """The mean squared error on unseen waves after each number of inner steps in `STEPS`."""
+def errors(learner: MAML, n_shot: int, *, inner_lr: float = 0.01) -> list[dict]:
+    """The mean squared error on unseen waves after each number of inner steps in `STEPS`.
+
+    A network may diverge on some waves. Then there is no mean, but a median, and the waves that
+    diverged are counted.
+    """
     test = Sinusoids(n_shot=n_shot, n_query=100)
-    return [
-        evaluate(MAML(learner.model, inner_lr=inner_lr, n_test_steps=steps), test)
-        for steps in STEPS
-    ]
+    found = []
+    for steps in STEPS:
+        tested = MAML(learner.model, inner_lr=inner_lr, n_test_steps=steps)
+        estimate = evaluate(tested, test, metric=bounded)
+        diverged = int((estimate.values >= DIVERGED).sum())
+        mean = None if diverged else [estimate.mean, estimate.interval]
+        median = float(np.median(estimate.values))
+        found.append({"mean": mean, "median": median, "diverged": diverged})
+    return found
+
+
+def bounded(prediction: Tensor, y: Tensor) -> Tensor:
+    """The mean squared error, or `DIVERGED` if it is above that or no number."""
+    return F.mse_loss(prediction, y).nan_to_num(DIVERGED).clamp(max=DIVERGED)
 
 
 def sharpness(learner: MAML, n_shot: int, n_tasks: int = 200) -> list[float]:
@@ -92,8 +110,7 @@ def main() -> None:
         rate = 0.01 if n_inner else best_rate(learner)
         run["inner_lr at test"] = rate
         for test_shot in (5, 10):
-            found = errors(learner, test_shot, inner_lr=rate)
-            run["mse"][f"{test_shot} shots"] = [[e.mean, e.interval] for e in found]
+            run["mse"][f"{test_shot} shots"] = errors(learner, test_shot, inner_lr=rate)
             run[f"sharpness, {test_shot} shots"] = sharpness(learner, test_shot)
         runs.append(run)
     write_record("maml_sinusoid", {"settings": SETTINGS, "steps": STEPS, "runs": runs})
@@ -105,7 +122,8 @@ def best_rate(learner: MAML) -> float:
 
     def error(rate: float) -> float:
         tuned = MAML(learner.model, inner_lr=rate, n_test_steps=10)
-        return evaluate(tuned, validation, generator=torch.Generator().manual_seed(1)).mean
+        generator = torch.Generator().manual_seed(1)
+        return evaluate(tuned, validation, metric=bounded, generator=generator).mean
 
     return min(RATES, key=error)
 
