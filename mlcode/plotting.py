@@ -119,5 +119,28 @@ def draw_results(ax: Axes, results: Mapping[str, Estimate], *, spec: str = ".2f"
     ax.grid(axis="y", visible=False)
 
 
+def draw_differences(ax: Axes, rows: Mapping[str, Mapping[str, float]]) -> None:
+    """Relative differences on a logarithmic axis: a row a setting, a mark a witness.
+
+    A difference of exactly zero, which a logarithm cannot show, stands at the left edge, hollow.
+    """
+    edge = 1e-18
+    names = list(dict.fromkeys(name for row in rows.values() for name in row))
+    for name, colour, marker in zip(names, COLOURS.values(), "os^Dvx*P"):
+        here = [(row[name], at) for at, row in enumerate(rows.values()) if name in row]
+        ax.plot(
+            [max(value, edge) for value, _ in here],
+            [at for _, at in here],
+            marker,
+            color=colour,
+            label=name,
+        )
+        zeros = [at for value, at in here if value == 0]
+        ax.plot([edge] * len(zeros), zeros, marker, color=colour, markerfacecolor="white")
+    ax.set_yticks(range(len(rows)), list(rows))
+    ax.set(xscale="log", xlim=(edge / 3, 1), ylim=(len(rows) - 0.5, -0.5))
+    ax.legend(loc="center right")
+
+
 def _flat(values: Tensor) -> np.ndarray:
     return values.detach().cpu().numpy().reshape(-1)
