@@ -21,7 +21,7 @@ from mlcode.tasks import TaskSource
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # tqdm's in a notebook without widgets; its bar is text there
-    from tqdm.auto import tqdm
+    from tqdm import tqdm
 
 
 __all__ = ["History", "compiled_gradient", "train"]

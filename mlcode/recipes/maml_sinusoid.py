@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.optim import Adam
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from mlcode.evaluation import evaluate
 from mlcode.networks import MLP
