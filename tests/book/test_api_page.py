@@ -56,6 +56,11 @@ def test_every_public_object_of_the_listed_modules_is_on_the_api_page(shown):
     assert public - shown == set()
 
 
+def test_no_documentation_is_what_python_wrote_itself(built):
+    page = (built / "appendix" / "api.html").read_text(encoding="utf-8")
+    assert re.findall(r"Alias for field number|object at 0x|&lt;function|~torch", page) == []
+
+
 def test_every_module_is_on_the_api_page_or_is_plumbing():
     listed = set(re.findall(r"automodule:: (mlcode[\w.]*)", _page()))
     modules = {m.name for m in pkgutil.walk_packages(mlcode.__path__, "mlcode.") if not m.ispkg}

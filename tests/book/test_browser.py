@@ -55,7 +55,7 @@ TOO_WIDE = """
   const boxed = ["auto", "scroll", "hidden"];
   const scrolls = (e) => e && e !== document.body
     && (boxed.includes(getComputedStyle(e).overflowX) || scrolls(e.parentElement));
-  const wide = [...document.querySelectorAll("article *, main *")].filter((e) =>
+  const wide = [...document.querySelectorAll("article *")].filter((e) =>
     e.getBoundingClientRect().right > innerWidth + 1 && e.checkVisibility()
     && !scrolls(e.parentElement) && !e.closest("mjx-assistive-mml, .headerlink"));
   return wide.map((e) => `${e.tagName}.${e.className}: ${e.textContent.trim().slice(0, 40)}`);
