@@ -59,6 +59,7 @@ class TrainingState:
         state = read_checkpoint(path, run)
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
+        _keep_dtypes(self.optimizer, state["optimizer"])
         self.generator.set_state(state["generator"])
         torch.set_rng_state(state["rng"]["cpu"])  # dropout and the like draw from these
         if "cuda" in state["rng"] and torch.cuda.is_available():
@@ -78,9 +79,10 @@ def describe_run(
     **settings: float | None,
 ) -> str:
     """What must be the same for a run to be continued, as lines a person can compare."""
+    tensors = learner.state_dict().items()
     lines = [
         f"{learner}",
-        *(f"{name}: {t.dtype}, {tuple(t.shape)}" for name, t in learner.state_dict().items()),
+        *(f"{name}: {t.dtype}, {tuple(t.shape)}" for name, t in tensors if torch.is_tensor(t)),
         f"{source}",
         f"optimizer={type(optimizer).__name__}",
         *(f"  {name}={value}" for name, value in optimizer.defaults.items()),
@@ -175,6 +177,19 @@ def _plain(value: Any) -> Any:
     if type(value) in (list, tuple):
         return type(value)(_plain(item) for item in value)
     return value
+
+
+def _keep_dtypes(optimizer: Optimizer, saved: dict[str, Any]) -> None:
+    """Undo that `load_state_dict` casts an optimizer's own numbers to its parameters' dtype.
+
+    NAdam and ASGD keep some in float32 beside float64 parameters, and so must the resumed run.
+    """
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    numbers = [number for group in saved["param_groups"] for number in group["params"]]
+    for p, number in zip(parameters, numbers):
+        for name, value in saved["state"].get(number, {}).items():
+            if isinstance(value, torch.Tensor):
+                optimizer.state[p][name] = optimizer.state[p][name].to(value.dtype)
 
 
 def _rng_states() -> dict[str, torch.Tensor]:

@@ -2,11 +2,14 @@
 
 import jaxtyping
 import pytest
+import torch
 from hypothesis import settings
 
 from tests.typechecking import CHECKER
 
 jaxtyping.install_import_hook("mlcode", CHECKER)
+
+torch.set_num_threads(1)  # small tensors: more threads only wait for one another
 
 # The same inputs on each run: a failure that somebody sees, everybody can see.
 settings.register_profile("book", deadline=None, derandomize=True, max_examples=20)

@@ -5,11 +5,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 from hypothesis.strategies import integers
 from torch import nn
 
 from mlcode import Examples, Tasks
+
+# The compiler itself imports something that torch has deprecated.
+compiles = pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SEEDS = integers(0, 2**32 - 1)
