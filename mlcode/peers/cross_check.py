@@ -15,8 +15,8 @@ import torch
 from torch import nn
 
 from mlcode.checks import check_choice
-from mlcode.peers.comparison import COMPARISONS, Comparison
-from mlcode.peers.finite_differences import projections, random_directions, slopes
+from mlcode.peers.comparison import COMPARISONS
+from mlcode.peers.finite_differences import Objective, projections, random_directions, slopes
 from mlcode.peers.importing import HOW_TO_INSTALL, PEERS, available
 from mlcode.peers.meta_step import MetaStep, difference, meta_step
 from mlcode.peers.report import FINITE_DIFFERENCES, TOLERANCES, Report, Row
@@ -74,7 +74,8 @@ def cross_check(
         if any(settings == comparison.settings(**changes) for changes in comparison.grid):
             rows += _recorded_rows(comparison.title, str(settings), dtype_name(dtype), absent)
         if comparison.objective is not None and dtype == torch.float64:
-            rows.append(_against_slopes(comparison, ours, model, tasks, settings, seed))
+            objective = comparison.objective(model, tasks, settings)
+            rows.append(_against_slopes(objective, ours, model, seed))
     kind = torch.device(device).type
     return Report(
         comparison.title, str(settings), dtype_name(dtype), kind, tuple(rows), absent=absent
@@ -133,17 +134,10 @@ def _converted(model: nn.Module, dtype: torch.dtype, device: torch.device | str)
     return deepcopy(model).to(device, dtype)
 
 
-def _against_slopes(
-    comparison: Comparison,
-    ours: MetaStep,
-    model: nn.Module,
-    tasks: Tasks,
-    settings: Any,
-    seed: int,
-) -> Row:
+def _against_slopes(objective: Objective, ours: MetaStep, model: nn.Module, seed: int) -> Row:
     generator = torch.Generator().manual_seed(seed)
     directions = random_directions(model, N_DIRECTIONS, generator)
-    measured = slopes(comparison.objective(model, tasks, settings), directions)
+    measured = slopes(objective, directions)
     apart = (projections(ours.gradient, directions) - measured).abs().max() / measured.abs().max()
     return Row(FINITE_DIFFERENCES, apart.item())
 

@@ -48,7 +48,7 @@ def random_directions(
             name: torch.randn(p.shape, generator=generator, dtype=torch.float64).to(p)
             for name, p in model.named_parameters()
         }
-        length = torch.sqrt(sum(t.square().sum() for t in d.values()))
+        length = torch.stack([t.square().sum() for t in d.values()]).sum().sqrt()
         directions.append({name: t / length for name, t in d.items()})
     return directions
 
@@ -65,7 +65,9 @@ def unit_directions(model: nn.Module) -> list[Parameters]:
 
 def projections(gradient: Parameters, directions: list[Parameters]) -> Float[Tensor, "direction"]:
     """The slopes that a gradient predicts: ⟨g, d⟩ for each direction d."""
-    return torch.stack([sum((gradient[n] * d[n]).sum() for n in gradient) for d in directions])
+    return torch.stack(
+        [torch.stack([(g * d[n]).sum() for n, g in gradient.items()]).sum() for d in directions]
+    )
 
 
 def scaled(direction: Parameters, factor: float) -> Parameters:

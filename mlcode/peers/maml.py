@@ -29,15 +29,20 @@ class MAMLSetting:
         return f"{steps}, {'first' if self.first_order else 'second'} order"
 
 
-def by_mlcode(model: nn.Module, setting: MAMLSetting) -> MetaGradient:
-    """Map one task's adaptation over all tasks at once."""
-    learner = MAML(
+def maml_learner(model: nn.Module, setting: MAMLSetting) -> MAML:
+    """mlcode's learner with these settings, around `model` itself."""
+    return MAML(
         model,
         inner_lr=setting.inner_lr,
         n_inner_steps=setting.n_inner_steps,
         loss_fn=setting.loss_fn,
         first_order=setting.first_order,
     )
+
+
+def by_mlcode(model: nn.Module, setting: MAMLSetting) -> MetaGradient:
+    """Map one task's adaptation over all tasks at once."""
+    learner = maml_learner(model, setting)
 
     def meta_gradient(tasks: Tasks) -> Tensor:
         loss = learner(tasks)
@@ -78,7 +83,7 @@ def by_higher(model: nn.Module, setting: MAMLSetting) -> MetaGradient:
     optimizer = torch.optim.SGD(parameters, lr=setting.inner_lr)
 
     def meta_gradient(tasks: Tasks) -> Tensor:
-        total = torch.zeros_like(parameters[0].sum(), requires_grad=False)
+        total = parameters[0].new_zeros(())
         for (x, y), (query_x, query_y) in each(tasks):
             with peers.higher.innerloop_ctx(
                 model,

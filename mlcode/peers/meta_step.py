@@ -1,6 +1,7 @@
 """What is compared: one meta-step, which is a loss, its meta-gradient and the step that follows."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from copy import deepcopy
 from typing import Any, NamedTuple
 
@@ -46,15 +47,24 @@ def meta_step(prepare: Prepare, model: nn.Module, tasks: Tasks, setting: Any) ->
         tasks: The batch.
         setting: The algorithm's settings, `meta_lr` among them: the learning rate of the outer
             optimizer, Adam with torch's defaults.
+
+    Raises:
+        ValueError: If a parameter gets no gradient, so that there is nothing to compare.
     """
     model = deepcopy(model)
     model.zero_grad(set_to_none=True)
     optimizer = torch.optim.Adam(model.parameters(), lr=setting.meta_lr)
     loss = prepare(model, setting)(tasks)
-    gradient = {name: p.grad.detach().clone() for name, p in model.named_parameters()}
+    gradient = {name: _gradient(name, p) for name, p in model.named_parameters()}
     optimizer.step()
     after = {name: p.detach().clone() for name, p in model.named_parameters()}
     return MetaStep(loss, gradient, after)
+
+
+def _gradient(name: str, parameter: nn.Parameter) -> Tensor:
+    if parameter.grad is None:
+        raise ValueError(f"the loss does not reach the parameter {name!r}: it has no gradient.")
+    return parameter.grad.detach().clone()
 
 
 def difference(ours: MetaStep, theirs: MetaStep) -> Difference:
@@ -64,6 +74,11 @@ def difference(ours: MetaStep, theirs: MetaStep) -> Difference:
         relative_difference(ours.gradient, theirs.gradient),
         relative_difference(ours.parameters, theirs.parameters),
     )
+
+
+def largest(values: Iterable[float], default: float = 0.0) -> float:
+    """The largest value, and NaN if one is NaN: Python's `max` may pass over it."""
+    return max(values, key=lambda value: (math.isnan(value), value), default=default)
 
 
 def relative_difference(a: Parameters, b: Parameters) -> float:
@@ -78,7 +93,7 @@ def relative_difference(a: Parameters, b: Parameters) -> float:
     shapes = [{name: tuple(t.shape) for name, t in tensors.items()} for tensors in (a, b)]
     if shapes[0] != shapes[1]:
         raise ValueError(f"expected the same names and shapes; got {shapes[0]} and {shapes[1]}.")
-    apart = max((a[name] - b[name]).abs().max().item() for name in b)
-    scale = max(tensor.abs().max().item() for tensor in b.values())
+    apart = largest((a[name] - b[name]).abs().max().item() for name in b)
+    scale = largest(tensor.abs().max().item() for tensor in b.values())
     # NaN must not pass for agreement, so only an exact zero is excused from the division.
     return 0.0 if apart == 0.0 else apart / scale if scale > 0 else float("inf")

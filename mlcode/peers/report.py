@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from mlcode.checks import check_choice
 from mlcode.peers.importing import WRITTEN, peer_name
+from mlcode.peers.meta_step import largest
 
 FINITE_DIFFERENCES = "finite differences"
 
@@ -36,13 +37,12 @@ class Row:
     @property
     def cells(self) -> tuple[str, str, str]:
         """The three differences as text; not compared is empty."""
-        values = (self.loss, self.gradient, self.parameters)
-        return tuple(_written(value) for value in values)
+        return _written(self.loss), _written(self.gradient), _written(self.parameters)
 
     @property
     def worst(self) -> float:
         """The largest of the differences."""
-        return max(v for v in (self.loss, self.gradient, self.parameters) if v is not None)
+        return largest(v for v in (self.loss, self.gradient, self.parameters) if v is not None)
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Report:
     @property
     def worst(self) -> float:
         """The largest difference from a peer, recorded rows included; 0 if there is no peer."""
-        return max((r.worst for r in self.rows if r.peer != FINITE_DIFFERENCES), default=0.0)
+        return largest(r.worst for r in self.rows if r.peer != FINITE_DIFFERENCES)
 
     @property
     def finite_differences(self) -> float | None:
