@@ -1,11 +1,10 @@
 """What lies between a loss and a step: processes, compilation, clipping, and what is not finite."""
 
 import math
+import warnings
 from collections.abc import Callable
 
 import torch
-from accelerate import Accelerator
-from accelerate.utils import broadcast
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value
@@ -15,6 +14,11 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from mlcode.checks import check_int, check_positive
 from mlcode.learner import MetaLearner, uncompiled
 from mlcode.tasks import Tasks
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # Accelerate loads tqdm.auto, which misses a notebook's widgets
+    from accelerate import Accelerator, PartialState
+    from accelerate.utils import broadcast
 
 
 class Engine:
@@ -114,6 +118,11 @@ def compiled_gradient(learner: MetaLearner | nn.Module) -> Callable[[Tasks], Flo
         return loss
 
     return fill
+
+
+def default_accelerator() -> Accelerator:
+    """One that leaves a learner where it is, unless there are several processes."""
+    return Accelerator(device_placement=PartialState().num_processes > 1)
 
 
 def check_limits(optimizer: Optimizer, learner: MetaLearner, **clip: float | None) -> None:

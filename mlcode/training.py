@@ -1,28 +1,30 @@
 """One training loop for every learner: sample tasks, step the optimizer, keep what is needed."""
 
 import sys
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate import Accelerator, PartialState
 from jaxtyping import Float
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+from tqdm import tqdm
 
 from mlcode.checkpoints import TrainingState, check_place, describe_run
 from mlcode.checks import check_int
-from mlcode.engine import Engine, check_limits, compiled_gradient, fresh_generator, share_of_batch
+from mlcode.engine import (
+    Accelerator,
+    Engine,
+    check_limits,
+    compiled_gradient,
+    default_accelerator,
+    fresh_generator,
+    share_of_batch,
+)
 from mlcode.learner import MetaLearner, uncompiled
 from mlcode.tasks import TaskSource
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # tqdm's in a notebook without widgets; its bar is text there
-    from tqdm import tqdm
-
 
 __all__ = ["History", "compiled_gradient", "train"]
 
@@ -92,7 +94,7 @@ def train(
     clip = {"clip_grad_norm": clip_grad_norm, "clip_grad_value": clip_grad_value}
     check_limits(optimizer, bare, **clip)
     path = check_place(checkpoint) if checkpoint is not None else None
-    accelerator = accelerator or Accelerator(device_placement=PartialState().num_processes > 1)
+    accelerator = accelerator or default_accelerator()
     share = share_of_batch(n_tasks, accelerator)
     if compiled and accelerator.num_processes > 1:
         raise ValueError("compiled=True is for one process; wrap the learner in torch.compile.")
