@@ -2,7 +2,6 @@
 
 import gc
 import math
-import statistics
 import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -63,19 +62,26 @@ def _calls_in(work: Work, block_s: float) -> int:
 
 
 def _time_block(work: Work, n_calls: int) -> float:
-    """Seconds a call, the median of a block: whatever else the machine does takes a few calls."""
+    """Seconds a call, the mean over a block.
+
+    Not the median: other programs interrupt most long calls and few short ones, so that a median
+    would flatter the contender with the short ones on a busy machine.
+    """
     gc.collect()
     gc.disable()
     try:
-        _time_call(work)
-        return statistics.median(_time_call(work) for _ in range(n_calls))
+        work()
+        _wait()
+        start = time.perf_counter()
+        for _ in range(n_calls):
+            work()
+        _wait()
+        return (time.perf_counter() - start) / n_calls
     finally:
         gc.enable()
 
 
-def _time_call(work: Work) -> float:
-    start = time.perf_counter()
-    work()
+def _wait() -> None:
+    """A GPU works on after a call has returned."""
     if torch.cuda.is_available():
-        torch.cuda.synchronize()  # a GPU works on after the call has returned
-    return time.perf_counter() - start
+        torch.cuda.synchronize()
