@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PLACEHOLDER_OWNER = "seed-8d757891"
 INSTALL_ID = "install"
-INSTALL_TAGS = ["remove-cell", "nbval-ignore-output"]
+INSTALL_TAGS = ["remove-cell"]
 INSTALL = """\
 #@title Installs the book's package where it is missing, as on Colab
 import importlib.metadata

@@ -134,7 +134,7 @@ def test_the_citation_names_this_version_and_licence():
     citation, project = _yaml("CITATION.cff"), _project()
     assert citation["cff-version"] == "1.2.0"
     assert citation["version"] == project["version"]
-    assert {"message", "title", "authors", "repository-code", "date-released"} <= citation.keys()
+    assert {"message", "title", "authors", "repository-code"} <= citation.keys()
     assert citation["license"] == ["MIT", "CC-BY-4.0"]
     assert "MIT License" in _text("LICENSE")
     assert "SPDX-License-Identifier: CC-BY-4.0" in _text("LICENSE")
