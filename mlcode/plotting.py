@@ -4,6 +4,7 @@ Every function draws into an `Axes` that it is given, so that a chapter composes
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -43,13 +44,14 @@ STYLE = {
 }
 
 
-def figure(n_columns: int = 1, *, height: float = 3.0, **options: object) -> tuple[Figure, Axes]:
+def figure(n_columns: int = 1, *, height: float = 3.0, **options: Any) -> tuple[Figure, Any]:
     """A row of `n_columns` axes across the page, `height` inches high, in the book's style.
 
-    `options` go to `plt.subplots`. Returns what it returns: the figure and one axes or an array.
+    Sets that style for what is drawn from then on. `options` go to `plt.subplots`. Returns what it
+    returns: the figure, and one axes or an array of them.
     """
-    with plt.rc_context(STYLE):
-        return plt.subplots(1, n_columns, figsize=(7.6, height), layout="constrained", **options)
+    plt.rcParams.update(STYLE)  # not a context: legends and titles come after this call
+    return plt.subplots(1, n_columns, figsize=(7.6, height), layout="constrained", **options)
 
 
 def draw_adaptation(

@@ -19,6 +19,7 @@ from mlcode.peers.comparison import sinusoid_problem
 from mlcode.peers.cross_check import full_precision
 from mlcode.peers.maml import MAMLSetting
 from mlcode.peers.meta_step import MetaGradient, Prepare, largest
+from mlcode.peers.report import render
 from mlcode.peers.timing import interleaved, quartiles, ratios
 from mlcode.records import environment, write_record
 from mlcode.tasks import Tasks
@@ -133,29 +134,30 @@ def check_same_losses(steps: Mapping[str, Step]) -> float:
     return apart
 
 
-def table(result: dict[str, Any]) -> str:
-    """A result of `bench` as text."""
-    ours = list(result["times_faster"])
-    title = (
-        f"Sinusoids, {result['n_tasks']} tasks, {result['n_shot']} shots, {result['setting']}; "
-        f"{result['n_rounds']} rounds, median (middle half)"
-    )
-    lines = [title, _line("", "ms a meta-step", *(f"times slower than {name}" for name in ours))]
-    for name, ms in result["ms"].items():
+def table(result: dict[str, Any], *, style: str = "text") -> str:
+    """A result of `bench`, slowest first: milliseconds, and times slower than each of ours.
+
+    Args:
+        result: What `bench` returns.
+        style: "text" for a terminal, "markdown" for a page.
+    """
+    ours = sorted(result["times_faster"])
+    head = ("", "ms a meta-step", *(f"times {name}" for name in ours))
+    body = []
+    for name, ms in sorted(result["ms"].items(), key=lambda item: -item[1][1]):
         of = [result["times_faster"][own].get(name) for own in ours]
         label = peer_name(name) if name in PEERS else name
-        lines.append(_line(label, _spread(ms), *(_spread(q) if q else "" for q in of)))
-    lines.append(f"The losses differ by {result['losses_differ_by']:.1e} at most.")
-    return "\n".join(line.rstrip() for line in lines)
+        body.append((label, _spread(ms), *(_spread(q) if q else "" for q in of)))
+    title = (
+        f"MAML on sinusoids, {result['n_tasks']} tasks, {result['n_shot']} shots, "
+        f"{result['setting']}: median (middle half) of {result['n_rounds']} rounds"
+    )
+    return f"{title}\n\n{render(head, body, n_words=1, style=style)}"
 
 
 def _spread(values: list[float]) -> str:
     low, median, high = values
-    return f"{median:.3g} ({low:.3g} to {high:.3g})"
-
-
-def _line(name: str, *cells: str) -> str:
-    return f"{name:<20}" + "".join(f"{cell:<35}" for cell in cells)
+    return f"{median:.3g} ({low:.3g}–{high:.3g})"
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -124,14 +124,13 @@ def ledger_table(*records: dict, style: str = "markdown") -> str:
     Raises:
         ValueError: If `style` is neither.
     """
-    check_choice("style", style, ("markdown", "text"))
     head = ("algorithm", "setting", "dtype", "device", "mlcode against", *COLUMNS)
     body = [
         _ledger_cells(entry, record["environment"])
         for record in records
         for entry in record["result"]["rows"]
     ]
-    table = _markdown(head, body) if style == "markdown" else _text(head, body)
+    table = render(head, body, n_words=5, style=style)
     where = "\n\n".join(made_where(record["environment"]) for record in records)
     return f"{table}\n\n{where}"
 
@@ -170,12 +169,16 @@ def _line(first: str, cells: Iterable[str]) -> str:
     return f"{first:<47}" + "".join(f"{cell:<16}" for cell in cells)
 
 
-def _markdown(head: tuple[str, ...], body: list[tuple[str, ...]]) -> str:
-    rule = ["---"] * 5 + ["---:"] * (len(head) - 5)
-    return "\n".join("| " + " | ".join(row) + " |" for row in [head, rule, *body])
+def render(head: tuple[str, ...], body: list[tuple[str, ...]], *, n_words: int, style: str) -> str:
+    """A table whose first `n_words` columns hold words and whose others hold numbers.
 
-
-def _text(head: tuple[str, ...], body: list[tuple[str, ...]]) -> str:
+    Raises:
+        ValueError: If `style` is neither "markdown" nor "text".
+    """
+    check_choice("style", style, ("markdown", "text"))
+    if style == "markdown":
+        rule = ("---",) * n_words + ("---:",) * (len(head) - n_words)
+        return "\n".join("| " + " | ".join(row) + " |" for row in [head, rule, *body])
     widths = [max(map(len, column)) for column in zip(head, *body)]
     lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths)).rstrip() for row in [head, *body]]
     return "\n".join(lines)
