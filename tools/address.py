@@ -21,7 +21,7 @@ PLACEHOLDER_OWNER = "seed-8d757891"
 INSTALL_ID = "install"
 INSTALL_TAGS = ["remove-cell"]
 INSTALL = """\
-#@title Installs the book's package where it is missing, as on Colab
+# @title Installs the book's package where it is missing, as on Colab
 import importlib.metadata
 
 try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 import time
@@ -22,7 +23,7 @@ BOOK = Path(__file__).resolve().parent.parent / "book"
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 LANGUAGE = {"name": "python"}
 CELL_METADATA = ("cellView", "mystnb", "tags")
-SOLUTION = "#@title Solution"
+SOLUTION = re.compile(r"# ?@title Solution")  # Colab reads both forms, ruff writes the second
 FOLDED = {"code_prompt_show": "Show the solution", "code_prompt_hide": "Hide the solution"}
 
 
@@ -51,7 +52,7 @@ def normalise(notebook: NotebookNode) -> NotebookNode:
             cell["id"] = f"cell-{position}"
         seen.add(cell["id"])
         if cell.cell_type == "code":
-            if cell.source.startswith(SOLUTION):
+            if SOLUTION.match(cell.source):
                 _fold(cell)
             cell.outputs = [_plain(output) for output in merge_streams(cell.outputs)]
     return notebook

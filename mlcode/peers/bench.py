@@ -67,7 +67,7 @@ def bench(
         seed: Of network and tasks.
 
     Returns:
-        What the record holds: medians in ms and ratios, each as [lower quartile, median, upper
+        What the record holds, which is medians in ms and ratios, each as [lower quartile, median, upper
         quartile] over rounds, and the largest relative difference of the losses.
 
     Raises:

@@ -90,7 +90,7 @@ def ledger(device: torch.device | str = "cpu", *, verbose: bool = False) -> dict
         verbose: Print each report as it comes.
 
     Returns:
-        `{"rows": [...], "tolerances": {...}}`, what the record holds.
+        What the record holds, its "rows" and its "tolerances".
 
     Raises:
         ImportError: If a peer is not installed: a ledger with gaps is none.

@@ -82,7 +82,7 @@ def largest(values: Iterable[float], default: float = 0.0) -> float:
 
 
 def relative_difference(a: Parameters, b: Parameters) -> float:
-    """The largest |a − b| over the largest |b|, each over all entries of all tensors.
+    """The largest `|a − b|` over the largest `|b|`, each over all entries of all tensors.
 
     One scale for all tensors: entries far below the largest are compared by what they contribute
     to a step, not each by its own size. Two sets of zeros differ by 0.

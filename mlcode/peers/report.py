@@ -67,7 +67,7 @@ class Report:
 
     @property
     def finite_differences(self) -> float | None:
-        """How far the meta-gradient is from measured slopes. None: they were not measured."""
+        """How far the meta-gradient is from measured slopes; None if they were not measured."""
         found = [row.worst for row in self.rows if row.peer == FINITE_DIFFERENCES]
         return found[0] if found else None
 
