@@ -67,8 +67,8 @@ def bench(
         seed: Of network and tasks.
 
     Returns:
-        What the record holds, which is medians in ms and ratios, each as [lower quartile, median, upper
-        quartile] over rounds, and the largest relative difference of the losses.
+        What the record holds, which is medians in ms and ratios, each as [lower quartile, median,
+        upper quartile] over rounds, and the largest relative difference of the losses.
 
     Raises:
         AssertionError: If the contenders' losses differ by more than `SAME_LOSS`.
