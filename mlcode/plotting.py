@@ -27,7 +27,7 @@ COLOURS = {
     "black": "#222222",
     "grey": "#7F7F7F",
 }
-STYLE = {
+STYLE: dict[Any, Any] = {
     "figure.dpi": 110,
     "font.size": 10,
     "axes.spines.top": False,
@@ -93,11 +93,11 @@ def draw_estimates(ax: Axes, at: Sequence[float], curves: Mapping[str, Sequence[
 def draw_losses(ax: Axes, histories: Mapping[str, History], *, window: int = 100) -> None:
     """Training losses: means of `window` iterations, with 95 % intervals as bands."""
     curves = {}
-    at = np.array([])
+    at: list[float] = []
     for label, history in histories.items():
         blocks = history.loss[: len(history) // window * window].reshape(-1, window)
         curves[label] = [Estimate.of(block) for block in blocks]
-        at = (np.arange(len(blocks)) + 0.5) * window
+        at = [(block + 0.5) * window for block in range(len(blocks))]
     draw_estimates(ax, at, curves)
     for line in ax.lines:
         line.set_marker("")

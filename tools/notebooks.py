@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import argparse
+import base64
 import os
 import re
 import subprocess
@@ -23,6 +24,8 @@ BOOK = Path(__file__).resolve().parent.parent / "book"
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 LANGUAGE = {"name": "python"}
 CELL_METADATA = ("cellView", "mystnb", "tags")
+# Pictures that plain pages show: a notebook's first figure, kept beside them.
+COVERS = {"optimization/maml.ipynb": "_static/maml_adaptation.png"}
 SOLUTION = re.compile(r"# ?@title Solution")  # Colab reads both forms, ruff writes the second
 FOLDED = {"code_prompt_show": "Show the solution", "code_prompt_hide": "Hide the solution"}
 
@@ -87,6 +90,21 @@ def _fold(cell: NotebookNode) -> None:
     cell.metadata.update(cellView="form", tags=["hide-cell", *tags], mystnb=mystnb)
 
 
+def first_figure(notebook: NotebookNode) -> bytes:
+    """The notebook's first PNG."""
+    outputs = (output for cell in notebook.cells for output in cell.get("outputs", []))
+    return base64.b64decode(
+        next(o.data["image/png"] for o in outputs if "image/png" in o.get("data", {}))
+    )
+
+
+def write_cover(path: Path, notebook: NotebookNode, book: Path = BOOK) -> None:
+    """If a page shows this notebook's first figure, write it there."""
+    for name, picture in COVERS.items():
+        if path.resolve() == book / name:
+            (book / picture).write_bytes(first_figure(notebook))
+
+
 def _plain(output: NotebookNode) -> NotebookNode:
     for mime in [m for m in output.get("data", {}) if m.startswith("application/vnd.jupyter")]:
         del output["data"][mime]
@@ -116,6 +134,7 @@ def main(arguments: list[str] | None = None) -> int:
             failed += 1
             continue
         path.write_text(nbformat.writes(normalise(notebook)) + "\n", encoding="utf-8")
+        write_cover(path, notebook)
         print(f"{path}  {time.perf_counter() - start:.1f} s", flush=True)
     return min(failed, 1)
 

@@ -5,6 +5,7 @@ it, the network pre-trained on all waves.
 """
 
 import time
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ STEPS = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 20, 50)  # inner steps at test
 RATES = (0.001, 0.003, 0.01, 0.02, 0.03, 0.05)  # of which the pre-trained network gets its best
 SEEDS = (0, 1, 2)
 DIVERGED = 1e3  # no wave has a mean square above 25, so this is no prediction any more
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "network": "MLP 1-40-40-1, ReLU",
     "inner_lr": 0.01,
     "n_inner_steps": 1,

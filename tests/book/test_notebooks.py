@@ -4,9 +4,11 @@ import ast
 import json
 import re
 
+import nbformat
 import pytest
 
 from tests.book.files import (
+    BOOK,
     MACHINE_PATH,
     NOTEBOOKS,
     PAGES,
@@ -19,7 +21,7 @@ from tests.book.files import (
     text_of,
 )
 from tools.address import INSTALL_ID
-from tools.notebooks import SOLUTION, normalise
+from tools.notebooks import COVERS, SOLUTION, first_figure, normalise
 
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
 every_page = pytest.mark.parametrize("path", PAGES, ids=name)
@@ -200,3 +202,9 @@ def test_the_prose_holds_no_filler(path):
 def test_links_between_pages_lead_to_files_that_exist(path):
     targets = re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", prose(path))
     assert [t for t in targets if not (path.parent / t).exists()] == []
+
+
+def test_a_picture_on_a_plain_page_is_the_figure_of_its_chapter():
+    for chapter, picture in COVERS.items():
+        notebook = nbformat.read(BOOK / chapter, as_version=4)
+        assert (BOOK / picture).read_bytes() == first_figure(notebook)
