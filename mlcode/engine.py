@@ -1,6 +1,7 @@
 """What lies between a loss and a step: processes, compilation, clipping, and what is not finite."""
 
 import math
+import os
 import warnings
 from collections.abc import Callable
 
@@ -17,7 +18,7 @@ from mlcode.tasks import Tasks
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # Accelerate loads tqdm.auto, which misses a notebook's widgets
-    from accelerate import Accelerator, PartialState
+    from accelerate import Accelerator
     from accelerate.utils import broadcast
 
 
@@ -121,8 +122,16 @@ def compiled_gradient(learner: MetaLearner | nn.Module) -> Callable[[Tasks], Flo
 
 
 def default_accelerator() -> Accelerator:
-    """One that leaves a learner where it is, unless there are several processes."""
-    return Accelerator(device_placement=PartialState().num_processes > 1)
+    """One that leaves a learner where it is, unless there are several processes.
+
+    Without being told, Accelerate takes several processes without GPUs for as many single ones.
+    """
+    several = _n_started() > 1
+    return Accelerator(device_placement=several, cpu=several and not torch.cuda.is_available())
+
+
+def _n_started() -> int:
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def check_limits(optimizer: Optimizer, learner: MetaLearner, **clip: float | None) -> None:
@@ -141,6 +150,11 @@ def check_limits(optimizer: Optimizer, learner: MetaLearner, **clip: float | Non
 def share_of_batch(n_tasks: int, accelerator: Accelerator) -> slice:
     """Which tasks of a batch this process takes; all processes draw the same batch."""
     check_int("n_tasks", n_tasks, minimum=1)
+    if accelerator.num_processes == 1 < _n_started():
+        raise ValueError(
+            f"this is one of {_n_started()} processes, but the accelerator knows of one only: each "
+            "would train apart. On CPUs, give accelerator=Accelerator(cpu=True), or none."
+        )
     size, rest = divmod(n_tasks, accelerator.num_processes)
     if rest:
         raise ValueError(
@@ -148,6 +162,17 @@ def share_of_batch(n_tasks: int, accelerator: Accelerator) -> slice:
             f"over tasks; got {n_tasks} tasks for {accelerator.num_processes} processes."
         )
     return slice(accelerator.process_index * size, (accelerator.process_index + 1) * size)
+
+
+def check_together(n_done: int, accelerator: Accelerator) -> None:
+    """Raise ValueError, in every process, unless all begin at the same iteration."""
+    here = torch.tensor([n_done], device=accelerator.device)
+    starts = accelerator.gather(here).tolist() if accelerator.num_processes > 1 else [n_done]
+    if len(set(starts)) > 1:
+        raise ValueError(
+            f"the processes would begin at different iterations: {starts}. "
+            "A checkpoint must lie where every process can read it."
+        )
 
 
 def fresh_generator(accelerator: Accelerator) -> torch.Generator:

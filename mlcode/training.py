@@ -18,6 +18,7 @@ from mlcode.engine import (
     Accelerator,
     Engine,
     check_limits,
+    check_together,
     compiled_gradient,
     default_accelerator,
     fresh_generator,
@@ -77,7 +78,8 @@ def train(
             where it is, unless there are several processes.
         checkpoint: File from which the run continues if it exists and to which it is saved, with
             all that makes the continued run bit-identical on a CPU, torch's global random state
-            included. More iterations may be asked for than before; other settings may not.
+            included (the first process's, so dropout in several processes goes on otherwise). More
+            iterations may be asked for than before; other settings may not.
         checkpoint_every: Iterations between saves; the last iteration is saved too.
         progress: Show a bar with the current loss. None: only where somebody watches.
 
@@ -104,6 +106,7 @@ def train(
     state = TrainingState(bare, optimizer, scheduler, generator)
     if path is not None and path.exists():
         state.load(path, run)
+    check_together(len(state.losses), accelerator)
     engine = Engine(learner, optimizer, scheduler, accelerator, compiled=compiled, **clip)
     device = next(bare.parameters()).device
 
@@ -121,6 +124,7 @@ def train(
                     state.save(path, run)
             bar.set_postfix(loss=f"{loss:.3g}", refresh=False)
             bar.update()
+    accelerator.wait_for_everyone()  # until the last save is seen by all
     return History(np.array(state.losses), np.array(state.rates))
 
 
