@@ -13,7 +13,7 @@ FINITE_DIFFERENCES = "finite differences"
 # the same sums cost one or two; float32 leaves 7. Finite differences lose half of 16.
 TOLERANCES = {"float64": 1e-10, "float32": 1e-5, FINITE_DIFFERENCES: 1e-6}
 
-COLUMNS = ("loss", "meta-gradient", "parameters after Adam")
+COLUMNS = ("loss", "meta-gradient", "parameters")
 
 
 @dataclass(frozen=True)
@@ -124,13 +124,13 @@ def ledger_table(*records: dict, style: str = "markdown") -> str:
     Raises:
         ValueError: If `style` is neither.
     """
-    head = ("algorithm", "setting", "dtype", "device", "mlcode against", *COLUMNS)
+    head = ("step", "arithmetic", "mlcode against", *COLUMNS)
     body = [
         _ledger_cells(entry, record["environment"])
         for record in records
         for entry in record["result"]["rows"]
     ]
-    table = render(head, body, n_words=5, style=style)
+    table = render(head, body, n_words=3, style=style)
     where = "\n\n".join(made_where(record["environment"]) for record in records)
     return f"{table}\n\n{where}"
 
@@ -149,14 +149,8 @@ def _ledger_cells(entry: dict, made_in: dict) -> tuple[str, ...]:
     number = made_in.get(peer)
     name = f"{WRITTEN.get(peer, peer)} {number}" if number else peer
     row = Row(peer, entry["gradient"], entry["loss"], entry["parameters"])
-    return (
-        entry["algorithm"],
-        entry["setting"],
-        entry["dtype"],
-        made_in["device"],
-        name,
-        *row.cells,
-    )
+    step = f"{entry['algorithm']}, {entry['setting']}"
+    return (step, f"{entry['dtype']}, {made_in['device']}", name, *row.cells)
 
 
 def _written(difference: float | None) -> str:
