@@ -1,3 +1,4 @@
+import math
 from functools import partial
 
 import pytest
@@ -57,6 +58,18 @@ def test_loop_vmap_and_chunks_agree_for_an_mlp(seed, n_tasks, n_steps, first_ord
 
     tasks = random_tasks(n_tasks, 4, 5, (2,), (3,), seed=seed)
     assert_all_equal(every_mapping(make, tasks))
+
+
+@given(n_tasks=integers(1, 7), chunk_size=integers(1, 8))
+def test_vmap_takes_a_chunk_of_tasks_at_a_time(n_tasks, chunk_size):
+    learner, calls = MAML(smooth_net(2), mapping="vmap", chunk_size=chunk_size), []
+
+    def watched(x):
+        calls.append(x)
+        return x.sum()
+
+    learner.map(watched, torch.zeros(n_tasks, 3))
+    assert len(calls) == math.ceil(n_tasks / chunk_size)
 
 
 @pytest.mark.parametrize("stride", [1, 2])

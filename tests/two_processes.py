@@ -80,9 +80,9 @@ def main(folder):
     found = {"whole": part(8)}
     part(4, checkpoint=folder / "run.pt")
     found["resumed"] = part(8, checkpoint=folder / "run.pt")
+    found["unseeded"] = part(3, own_seed=rank)
     if n_processes > 1:
         found["traced"] = part(4, wrap=lambda m: torch.compile(m, backend="eager"))
-        found["unseeded"] = part(3, own_seed=rank)
         found["spoiled"] = error(source=Spoiled())
         found["odd"] = error(n_tasks=7)
         found["apart"] = error(accelerator=SimpleNamespace(num_processes=1, process_index=0))
