@@ -81,13 +81,27 @@ def draw_adaptation(
     ax.set(xlabel="x (radians)", ylabel="y")
 
 
-def draw_estimates(ax: Axes, at: Sequence[float], curves: Mapping[str, Sequence[Estimate]]) -> None:
-    """Curves of estimates with 95 % intervals as bands; one estimate for each value in `at`."""
-    for (label, estimates), marker in zip(curves.items(), "os^Dvx*P"):
+def draw_estimates(
+    ax: Axes,
+    at: Sequence[float],
+    curves: Mapping[str, Sequence[Estimate]],
+    *,
+    colours: Sequence[str] = tuple(COLOURS),
+) -> None:
+    """Curves of estimates with their 95 % intervals as bands.
+
+    Args:
+        ax: Where to draw.
+        at: Where on the axis the estimates stand, one of each curve for each value.
+        curves: A label with its estimates.
+        colours: Keys of `COLOURS`, one for each curve, so that a learner keeps its colour from one
+            figure to the next.
+    """
+    for (label, estimates), colour, marker in zip(curves.items(), colours, "os^Dvx*P"):
         mean = np.array([estimate.mean for estimate in estimates])
         half = np.array([estimate.interval for estimate in estimates])
-        (line,) = ax.plot(at, mean, marker=marker, ms=4, label=label)
-        ax.fill_between(at, mean - half, mean + half, color=line.get_color(), alpha=0.2, lw=0)
+        ax.plot(at, mean, marker=marker, ms=4, label=label, color=COLOURS[colour])
+        ax.fill_between(at, mean - half, mean + half, color=COLOURS[colour], alpha=0.2, lw=0)
 
 
 def draw_losses(ax: Axes, histories: Mapping[str, History], *, window: int = 100) -> None:
