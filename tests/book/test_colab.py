@@ -6,6 +6,7 @@ repository's address.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -21,7 +22,7 @@ import pytest
 from nbformat import NotebookNode
 from packaging.requirements import Requirement
 
-from tests.book.files import NOTEBOOKS, PYTHON, ROOT, code_cells, name, read
+from tests.book.files import NOTEBOOKS, PYTHON, ROOT, code_cells, name, read, text_of
 from tools.address import INSTALL_ID, address
 from tools.notebooks import execute
 
@@ -138,6 +139,36 @@ def run_alone(
 def test_a_notebook_runs_alone_where_only_colabs_packages_are(path, machine, tmp_path):
     done = run_alone(path, machine, tmp_path / "empty")
     assert all(cell.execution_count for cell in code_cells(done))
+
+
+def _only_the_cross_check(notebook: NotebookNode, *, with_peers: bool) -> NotebookNode:
+    """The MAML chapter without what the cross-check does not need."""
+    needed = ("import ", "from ", "# Remove the # to install")
+    notebook.cells = [
+        cell
+        for cell in code_cells(notebook)
+        if cell.id == INSTALL_ID or cell.source.startswith(needed)
+    ]
+    line = "# %run -m mlcode.peers.install"
+    assert sum(line in cell.source for cell in notebook.cells) == 1, "one visible line"
+    for cell in notebook.cells if with_peers else []:
+        cell.source = cell.source.replace(line, line.removeprefix("# "))
+    return notebook
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("with_peers", [False, True])
+def test_the_cross_check_works_with_the_peers_and_says_so_without_them(
+    with_peers, machine, tmp_path
+):
+    path = ROOT / "book" / "optimization" / "maml.ipynb"
+    transform = functools.partial(_only_the_cross_check, with_peers=with_peers)
+    done = run_alone(path, machine, tmp_path / "empty", transform)
+    printed = "".join(text_of(output) for output in done.cells[-1].outputs)
+    assert printed.count("learn2learn 0.2.0") >= 2
+    assert ("Not installed here" in printed) == (not with_peers)
+    assert ("Recorded on" in printed) == (not with_peers)
+    assert ("learn2learn" in machine.installed()) == with_peers
 
 
 def test_the_wheel_carries_the_package_and_its_records(wheel):
