@@ -5,6 +5,7 @@ from mlcode.learner import MetaLearner
 from mlcode.networks import MLP
 from mlcode.optimization.maml import MAML
 from mlcode.sources.linear import LinearFunctions
+from mlcode.sources.omniglot import Omniglot
 from mlcode.sources.sinusoids import Sinusoids
 from mlcode.tasks import Examples, Tasks, TaskSource
 from mlcode.training import History, train
@@ -17,6 +18,7 @@ __all__ = [
     "History",
     "LinearFunctions",
     "MetaLearner",
+    "Omniglot",
     "Sinusoids",
     "TaskSource",
     "Tasks",

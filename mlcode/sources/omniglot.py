@@ -1,9 +1,7 @@
 """Omniglot: 1,623 handwritten characters of 50 alphabets, each drawn by 20 people."""
 
 import os
-from importlib.resources import files
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from jaxtyping import UInt8
@@ -14,6 +12,7 @@ from mlcode.sources.cache import cached_bytes
 from mlcode.sources.characters import Characters
 from mlcode.sources.download import DownloadError, download
 from mlcode.sources.omniglot_archives import FILTERS, N_DRAWINGS, SIDE, read_archive
+from mlcode.sources.omniglot_splits import SPLITS, characters, in_split
 
 # Both as torchvision has them.
 ADDRESS = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python"
@@ -22,22 +21,7 @@ MD5 = {
     "evaluation": "6b91aef0f799c5bb55b94e3f2daec811",
 }
 
-SPLITS = {
-    "train": ("train",),
-    "validation": ("validation",),
-    "trainval": ("train", "validation"),
-    "test": ("test",),
-}
 VERSION = 1  # of what is cached; raise it when the same archives give other bytes
-
-
-class Character(NamedTuple):
-    """One character of the list that the package ships."""
-
-    name: str
-    archive: str
-    row: int  # among the characters of its archive
-    split: str
 
 
 class Omniglot(Characters):
@@ -45,16 +29,17 @@ class Omniglot(Characters):
 
     The archives are read from `$MLCODE_DATA/omniglot/` if they lie there, and otherwise downloaded
     once from their author's repository, 16 MB. Either way the decoded drawings are compared with
-    the author's by a digest. What was made of them is kept in `cache_folder()`.
+    the author's by a digest. What was made of them is kept in `~/.cache/learning-to-learn`, or in
+    `$XDG_CACHE_HOME/learning-to-learn`; nothing is written to `MLCODE_DATA`.
 
     A drawing has 105 × 105 pixels of one bit and is resized with Pillow. "nearest" is what the
-    published results were made with, whatever their code says: MAML's asks for LANCZOS and
-    Prototypical networks' for the default, but Pillow resizes an image of one bit by nearest
-    neighbour always (https://github.com/cbfinn/maml/pull/23). It leaves bytes of 0 and 255 only.
-    "lanczos" has the greys of a smooth reduction, as in learn2learn, which converts to grey first.
+    code of MAML and of Prototypical networks does, whatever it says: the first asks for LANCZOS,
+    the second for the default, but Pillow always resizes images of one bit by nearest neighbour
+    (https://github.com/cbfinn/maml/pull/23). Its bytes are 0 and 255 only. "lanczos" has the greys
+    of a smooth reduction, as in learn2learn, whose images are converted to grey first.
 
-    The papers add each character rotated by 90°, 180° and 270° as further classes. They are not
-    stored: a turned image is an exact permutation of pixels, also after "nearest".
+    The papers add each character turned by 90°, 180° and 270° as further classes. They are not
+    stored: turning before "nearest" or after it gives the same image, pixel by pixel.
 
     Args:
         split: "train", "validation" and "test" are the 1028, 172 and 423 characters used by
@@ -67,15 +52,15 @@ class Omniglot(Characters):
     Raises:
         ValueError: If `split` or `resampling` is unknown, or an archive in `MLCODE_DATA` is damaged
             or not the author's.
-        DownloadError: If the archives are neither at hand nor to be had from the network.
+        ConnectionError: If the archives are neither at hand nor to be had from the network.
     """
 
     resampling: str
 
     def __init__(self, split: str, *, resampling: str = "nearest") -> None:
-        check_choice("split", split, [*SPLITS, *MD5])
+        check_choice("split", split, SPLITS)
         check_choice("resampling", resampling, list(FILTERS))
-        chosen = [c for c in characters() if split == c.archive or c.split in SPLITS.get(split, ())]
+        chosen = [c for c in characters() if in_split(c, split)]
         images = {part: _images(part, resampling) for part in sorted({c.archive for c in chosen})}
         object.__setattr__(self, "resampling", resampling)
         super().__init__(
@@ -87,24 +72,6 @@ class Omniglot(Characters):
     def __repr__(self) -> str:
         how = "" if self.resampling == "nearest" else f", resampling={self.resampling!r}"
         return f"Omniglot({self.split!r}{how})"
-
-
-def characters() -> list[Character]:
-    """All 1,623 characters in the order of their names, from `omniglot_characters.txt`."""
-    text = files("mlcode.sources").joinpath("omniglot_characters.txt").read_text(encoding="utf-8")
-    listed = []
-    for line in text.splitlines():
-        if not line.startswith("#"):
-            alphabet, archive, split, numbers = line.split()
-            first, last = map(int, numbers.split("-"))
-            names = [f"{alphabet}/character{n:02}" for n in range(first, last + 1)]
-            listed += [(name, archive, split) for name in names]
-    count = dict.fromkeys(MD5, -1)
-    found = []
-    for name, archive, split in sorted(listed):
-        count[archive] += 1
-        found.append(Character(name, archive, count[archive], split))
-    return found
 
 
 def _images(part: str, how: str) -> UInt8[Tensor, "character drawing height width"]:
@@ -127,9 +94,10 @@ def _archive(part: str) -> tuple[bytes | bytearray, str]:
     """An archive's content and where it is from: `MLCODE_DATA`, the cache, or the network."""
     given = os.environ.get("MLCODE_DATA")
     if given:
-        if not Path(given).is_dir():
+        folder = Path(given).expanduser()  # a notebook's %env does not
+        if not folder.is_dir():
             raise ValueError(f"MLCODE_DATA must name a folder that exists; it is {given!r}.")
-        path = Path(given) / "omniglot" / f"images_{part}.zip"
+        path = folder / "omniglot" / f"images_{part}.zip"
         if path.exists():
             return path.read_bytes(), str(path)
     try:

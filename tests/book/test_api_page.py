@@ -22,6 +22,10 @@ PLUMBING = {
     "mlcode.peers.maml_objective",
     "mlcode.peers.timing",
     "mlcode.recipes.maml_sinusoid",
+    "mlcode.sources.cache",
+    "mlcode.sources.download",
+    "mlcode.sources.omniglot_archives",
+    "mlcode.sources.omniglot_splits",
 }
 
 
