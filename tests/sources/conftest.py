@@ -1,0 +1,85 @@
+"""Where Omniglot lies for the tests, and folders that refuse to be written to."""
+
+import multiprocessing
+import os
+import subprocess
+from multiprocessing import forkserver
+from pathlib import Path
+
+import pytest
+
+from mlcode import Omniglot
+from mlcode.sources.omniglot_splits import SPLITS
+from tests.helpers import REPOSITORY
+
+
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    """An empty cache instead of the reader's own, no data at hand, and no proxy."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("MLCODE_DATA", raising=False)
+    monkeypatch.setenv("no_proxy", "*")
+    return tmp_path / "cache" / "learning-to-learn"
+
+
+@pytest.fixture(scope="session")
+def data():
+    """The folder with Omniglot's archives."""
+    folder = Path(os.environ.get("MLCODE_DATA") or REPOSITORY.parent / "shared" / "data")
+    if not (folder / "omniglot" / "images_background.zip").is_file():
+        pytest.skip("Omniglot is neither in MLCODE_DATA nor in ../shared/data")
+    return folder.resolve()
+
+
+@pytest.fixture(scope="session")
+def omniglot(data, tmp_path_factory):
+    """Each split of the real data, loaded once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("omniglot")))
+        patch.setenv("MLCODE_DATA", str(data))
+        return {split: Omniglot(split) for split in SPLITS}
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 64 KiB, a real one."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    _mount("-t", "tmpfs", "-o", "size=64k", "tmpfs", folder)
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+@pytest.fixture
+def read_only_disk(small_disk):
+    """A file system that allows no writing, not even to root."""
+    _mount("-o", "remount,ro", small_disk)
+    return small_disk
+
+
+def _mount(*arguments):
+    if not hasattr(os, "geteuid") or os.geteuid() != 0:
+        pytest.skip("only root may mount a file system")
+    mounted = subprocess.run(["mount", *arguments], capture_output=True, text=True, check=False)
+    if mounted.returncode != 0:
+        pytest.skip(f"mounting is not allowed here: {mounted.stderr.strip()}")
+
+
+@pytest.fixture(scope="session")
+def fresh_process():
+    """Starts a function in a real process, forked from one that has imported the package."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        pytest.skip("Windows has no forkserver")
+    context = multiprocessing.get_context("forkserver")
+    # The server is one for all tests: what it loads first serves `test_training_killed` as well.
+    context.set_forkserver_preload(["tests.killed_run", "tests.killed_writes"])
+    with pytest.MonkeyPatch.context() as patch:  # older Pythons do not hand sys.path on
+        patch.setenv("PYTHONPATH", str(REPOSITORY))
+        forkserver.ensure_running()
+
+    def start(function, *arguments):
+        process = context.Process(target=function, args=arguments)
+        process.start()
+        return process
+
+    return start
