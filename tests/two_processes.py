@@ -88,6 +88,8 @@ def main(folder):
         found["apart"] = error(accelerator=SimpleNamespace(num_processes=1, process_index=0))
         found["elsewhere"] = error(checkpoint=folder / ("run.pt" if rank == 0 else "none.pt"))
         found["compiled"] = error(compiled=True)
+        torch.distributed.barrier()  # neither leaves while the other still listens
+        torch.distributed.destroy_process_group()
     (folder / f"{rank}.json").write_text(json.dumps(found))
 
 
