@@ -4,6 +4,8 @@ from mlcode.evaluation import Estimate, evaluate
 from mlcode.learner import MetaLearner
 from mlcode.networks import MLP
 from mlcode.optimization.maml import MAML
+from mlcode.sources.episodes import Episodes
+from mlcode.sources.glyphs import Glyphs
 from mlcode.sources.linear import LinearFunctions
 from mlcode.sources.omniglot import Omniglot
 from mlcode.sources.sinusoids import Sinusoids
@@ -13,8 +15,10 @@ from mlcode.training import History, train
 __all__ = [
     "MAML",
     "MLP",
+    "Episodes",
     "Estimate",
     "Examples",
+    "Glyphs",
     "History",
     "LinearFunctions",
     "MetaLearner",

@@ -9,7 +9,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Characters:
-    """Hand-sized image classes, each with equally many drawings, kept as bytes.
+    """Classes of small images, each with equally many drawings, kept as bytes.
 
     A byte is ink: 0 is paper and 255 is full ink, so that `images / 255` lies in [0, 1] with ink
     as 1. Bytes take a quarter of the memory of floats; `Episodes` converts what it draws.

@@ -24,6 +24,9 @@ PLUMBING = {
     "mlcode.recipes.maml_sinusoid",
     "mlcode.sources.cache",
     "mlcode.sources.download",
+    "mlcode.sources.glyph_classes",
+    "mlcode.sources.glyph_drawing",
+    "mlcode.sources.glyph_shapes",
     "mlcode.sources.omniglot_archives",
     "mlcode.sources.omniglot_splits",
 }

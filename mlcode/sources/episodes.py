@@ -1,0 +1,175 @@
+"""Few-shot classification: tasks of a few classes each, drawn from many classes of images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Int64, UInt8
+from torch import Tensor
+
+from mlcode.checks import check_int
+from mlcode.sources.characters import Characters
+from mlcode.tasks import Examples, Tasks
+
+QUARTERS = (0, 90, 180, 270)
+
+
+class _Picks(NamedTuple):
+    """Which images a set of examples shows, and what it calls them."""
+
+    image: Int64[Tensor, "task example"]  # counted through all drawings of all classes
+    label: Int64[Tensor, "task example"]
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """N-way K-shot tasks (Vinyals et al., 2016, section 4.1): tell `n_way` unseen classes apart.
+
+    A task draws `n_way` different classes and calls them 0 … n_way − 1 in random order, so that
+    labels mean nothing outside their task. Of each class it draws `n_shot` images to learn from
+    and `n_query` others to be judged on. Each set is in random order: an example's position says
+    nothing about its label, as it would if classes stood one after the other.
+
+    With `rotations`, a class is a character turned by one of these angles, so that there are up to
+    four times as many classes to train on (Santoro et al., 2016; Vinyals et al., 2016). A task may
+    then hold one character at two angles. Usual for training only.
+
+    A batch of tasks is one gather. Everything random is drawn where the generator lives, the CPU as
+    a rule: a CPU generator's seed gives the same tasks on every device. The images stay bytes, one
+    copy for each rotation and device; only those drawn become floats in [0, 1], with ink 1.
+
+    Args:
+        characters: The classes and their images, such as `Glyphs("train")`.
+        n_way: Classes a task. The papers' N.
+        n_shot: Support images a class. The papers' K.
+        n_query: Query images a class.
+        rotations: Angles in degrees, anticlockwise, out of 0, 90, 180 and 270. True: all four.
+            False: only 0.
+        dtype: Of the images returned. None: torch's default.
+
+    Raises:
+        TypeError: If `characters` are not `Characters`, or a count or angle is not an integer.
+        ValueError: If a count is too small, there are too few classes or too few images of each, or
+            the rotations are none, repeated, no quarter turns, or of images that are not square.
+    """
+
+    characters: Characters
+    n_way: int = 5
+    n_shot: int = 1
+    n_query: int = 15
+    rotations: bool | Sequence[int] = False
+    dtype: torch.dtype | None = None
+    _kept: dict[torch.device, Tensor] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.characters, Characters):
+            kind = type(self.characters).__name__
+            raise TypeError(f"characters must be Characters, such as Glyphs('train'); got {kind}.")
+        check_int("n_way", self.n_way, minimum=2)
+        check_int("n_shot", self.n_shot, minimum=1)
+        check_int("n_query", self.n_query, minimum=1)
+        if not isinstance(self.rotations, bool):
+            object.__setattr__(self, "rotations", tuple(self.rotations))  # hashable
+        _check_angles(self.angles, self.characters)
+        self._check_enough()
+
+    @property
+    def angles(self) -> tuple[int, ...]:
+        """The angles, in degrees, by which characters are turned."""
+        if isinstance(self.rotations, bool):
+            return QUARTERS if self.rotations else (0,)
+        return tuple(self.rotations)
+
+    @property
+    def n_classes(self) -> int:
+        """How many classes tasks are drawn from: characters times rotations."""
+        return len(self.characters) * len(self.angles)
+
+    def sample(
+        self,
+        n_tasks: int,
+        *,
+        generator: torch.Generator | None = None,
+        device: torch.device | str | None = None,
+    ) -> Tasks:
+        """Draw `n_tasks` independent tasks.
+
+        Returns:
+            For support and query each, `x` of the shape (task, example, channel=1, height, width)
+            and `y` of (task, example), integers from 0 to n_way − 1. `device` None: that of the
+            characters' images.
+        """
+        check_int("n_tasks", n_tasks, minimum=1)
+        device = self.characters.images.device if device is None else torch.device(device)
+        support, query = self._pick(n_tasks, generator)
+        return Tasks(self._show(support, device), self._show(query, device))
+
+    def _pick(self, n_tasks: int, generator: torch.Generator | None) -> tuple[_Picks, _Picks]:
+        def shuffled(*size: int, first: int) -> Int64[Tensor, "..."]:
+            """The `first` places of random permutations of the last axis."""
+            at = generator.device if generator is not None else "cpu"
+            return torch.rand(size, generator=generator, device=at).topk(first).indices
+
+        n_drawings, n_images = self.characters.n_drawings, self.n_shot + self.n_query
+        classes = shuffled(n_tasks, self.n_classes, first=self.n_way)
+        drawings = shuffled(n_tasks, self.n_way, n_drawings, first=n_images)
+
+        def pick(drawings: Int64[Tensor, "task way image"]) -> _Picks:
+            each = drawings.shape[-1]
+            place = shuffled(n_tasks, self.n_way * each, first=self.n_way * each)
+            label = place // each
+            drawing = drawings.flatten(1).gather(1, place)
+            return _Picks(classes.gather(1, label) * n_drawings + drawing, label)
+
+        return pick(drawings[..., : self.n_shot]), pick(drawings[..., self.n_shot :])
+
+    def _show(self, picks: _Picks, device: torch.device) -> Examples:
+        images = self._images_on(device)
+        # Whole images are copied, which is many times faster than indexing by class and drawing.
+        x = images.flatten(1).index_select(0, picks.image.flatten().to(device))
+        x = x.view(*picks.image.shape, 1, *images.shape[1:])
+        dtype = self.dtype or torch.get_default_dtype()
+        return Examples(x.to(dtype).div_(255), picks.label.to(device))
+
+    def _images_on(self, device: torch.device) -> UInt8[Tensor, "image height width"]:
+        """The drawings of every class, one class after the other: turned once, not at each draw."""
+        if device not in self._kept:
+            images = self.characters.images.to(device).flatten(0, 1)
+            turned = [images.rot90(angle // 90, (-2, -1)) for angle in self.angles]
+            self._kept[device] = torch.cat(turned) if len(turned) > 1 else turned[0]
+        return self._kept[device]
+
+    def _check_enough(self) -> None:
+        if self.n_way > self.n_classes:
+            times = f" in {len(self.angles)} rotations" if len(self.angles) > 1 else ""
+            raise ValueError(
+                f"{self.n_way}-way tasks need {self.n_way} classes; {self.characters!r} has "
+                f"{len(self.characters)}{times}. Use n_way <= {self.n_classes}."
+            )
+        needed, there = self.n_shot + self.n_query, self.characters.n_drawings
+        if needed > there:
+            most = there - self.n_shot
+            advice = f"n_query <= {most}" if most > 0 else f"n_shot + n_query <= {there}"
+            raise ValueError(
+                f"{self.n_way}-way tasks with {self.n_shot} support and {self.n_query} query "
+                f"drawings a class need {needed} drawings of each class; {self.characters!r} has "
+                f"{there}. Use {advice}."
+            )
+
+
+def _check_angles(angles: tuple[int, ...], characters: Characters) -> None:
+    for angle in angles:
+        check_int("an angle of rotations", angle, minimum=0)
+    if not angles or len(set(angles)) != len(angles) or not set(angles) <= set(QUARTERS):
+        raise ValueError(
+            f"rotations must be True, False or some of {QUARTERS}, none twice; got {angles}."
+        )
+    height, width = characters.images.shape[2:]
+    if height != width and not set(angles) <= {0, 180}:
+        raise ValueError(
+            f"only square images can be turned by 90 degrees; {characters!r} has "
+            f"{height} x {width}. Use rotations=False."
+        )
