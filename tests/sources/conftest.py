@@ -3,12 +3,13 @@
 import multiprocessing
 import os
 import subprocess
+import time
 from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
 
-from mlcode import Omniglot
+from mlcode import Glyphs, Omniglot
 from mlcode.sources.omniglot_splits import SPLITS
 from tests.helpers import REPOSITORY
 
@@ -23,6 +24,14 @@ def own_cache(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="session")
+def glyphs(tmp_path_factory):
+    """Each split of the glyphs, made once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("glyphs")))
+        return {split: Glyphs(split) for split in ("train", "validation", "test")}
+
+
+@pytest.fixture(scope="session")
 def data():
     """The folder with Omniglot's archives."""
     folder = Path(os.environ.get("MLCODE_DATA") or REPOSITORY.parent / "shared" / "data")
@@ -32,12 +41,23 @@ def data():
 
 
 @pytest.fixture(scope="session")
-def omniglot(data, tmp_path_factory):
-    """Each split of the real data, loaded once."""
+def omniglot_and_seconds(data, tmp_path_factory):
+    """Each split of the real data, and the time it took from the archives and from the cache."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("omniglot")))
         patch.setenv("MLCODE_DATA", str(data))
-        return {split: Omniglot(split) for split in SPLITS}
+        clock = [time.process_time()]  # of this process: others may be busy
+        for _ in ("archives", "cache"):
+            source = {part: Omniglot(part) for part in ("background", "evaluation")}
+            clock.append(time.process_time())
+        source |= {split: Omniglot(split) for split in SPLITS[:4]}
+    return source, (clock[1] - clock[0], clock[2] - clock[1])
+
+
+@pytest.fixture(scope="session")
+def omniglot(omniglot_and_seconds):
+    """Each split of the real data, loaded once."""
+    return omniglot_and_seconds[0]
 
 
 @pytest.fixture
