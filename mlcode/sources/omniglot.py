@@ -53,11 +53,14 @@ class Omniglot(Characters):
         ValueError: If `split` or `resampling` is unknown, or an archive in `MLCODE_DATA` is damaged
             or not the author's.
         ConnectionError: If the archives are neither at hand nor to be had from the network.
+
+    Warns:
+        UserWarning: If the cache cannot be written to; the images are in memory all the same.
     """
 
     resampling: str
 
-    def __init__(self, split: str, *, resampling: str = "nearest") -> None:
+    def __init__(self, split: str = "train", *, resampling: str = "nearest") -> None:
         check_choice("split", split, SPLITS)
         check_choice("resampling", resampling, list(FILTERS))
         chosen = [c for c in characters() if in_split(c, split)]

@@ -2,6 +2,7 @@ import hashlib
 import os
 import random
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -111,6 +112,19 @@ def test_a_part_that_cannot_be_had_leaves_the_old_file(tmp_path):
         write_file(path, parts())
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["file"]
+
+
+def test_many_at_once_all_get_a_whole_file(own_cache):
+    made = [bytes([number]) * 300_000 for number in range(16)]
+
+    def get(number):
+        got = bytes(cached_bytes("file", lambda: made[number]))
+        (own_cache / "file").unlink(missing_ok=True)
+        return got
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(get, range(16))) <= set(made)
+    assert list(own_cache.glob(".*")) == []
 
 
 def test_what_killed_processes_left_is_removed_but_not_what_others_write_now(tmp_path):

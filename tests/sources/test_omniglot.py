@@ -163,7 +163,7 @@ def test_lanczos_has_the_greys_that_pillow_gives_an_image_of_greys(data, own_cac
 
 
 def test_its_text_names_the_split(omniglot):
-    assert repr(omniglot["train"]) == "Omniglot('train')"
+    assert [repr(source) for source in omniglot.values()] == [f"Omniglot({s!r})" for s in omniglot]
 
 
 @pytest.mark.parametrize(

@@ -103,6 +103,20 @@ def test_a_character_too_many_is_named(small):
         read(small | {"images_background/Zulu/character01/0009_01.png": png(0)})
 
 
+def test_a_drawing_that_was_changed_and_packed_again_is_refused_or_gives_the_same(small):
+    name, rng, right = next(iter(small)), random.Random(5), read(small)
+    refused = 0
+    for _ in range(60):
+        damaged = bytearray(small[name])
+        for _ in range(rng.randrange(1, 5)):
+            damaged[rng.randrange(len(damaged))] = rng.randrange(256)
+        try:
+            assert read(small | {name: bytes(damaged)}) == right
+        except ValueError:
+            refused += 1
+    assert refused > 50
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -111,6 +125,7 @@ def test_a_character_too_many_is_named(small):
         (bytes(20_000), "has 20000 bytes, too many for a drawing"),
         (b"no image", "the archive is damaged .*cannot identify image"),
         (png(0)[:200], "the archive is damaged"),
+        (png(0)[:16] + b"\xff" * 8 + png(0)[24:], "the archive is damaged"),  # of vast size
     ],
 )
 def test_a_file_that_is_no_drawing_is_refused(small, content, message):
