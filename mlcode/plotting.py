@@ -135,6 +135,40 @@ def draw_results(ax: Axes, results: Mapping[str, Estimate], *, spec: str = ".2f"
     ax.grid(axis="y", visible=False)
 
 
+def draw_two_tasks(
+    ax: Axes,
+    curvature: Float[Tensor, "task=2 weight=2"],
+    minimum: Float[Tensor, "task=2 weight=2"],
+    starts: Mapping[str, Float[Tensor, "weight=2"]],
+    *,
+    rate: float,
+) -> None:
+    """Two quadratic losses over two weights, and where one gradient step leads from each start.
+
+    Args:
+        ax: Where to draw.
+        curvature: Of each loss along each weight: loss = Σ λ (θ − c)² / 2.
+        minimum: c, where each loss is least; marked by a cross.
+        starts: A label with a point; an arrow leads from it to where each task's step ends.
+        rate: Of the step.
+    """
+    side = np.linspace(-3.4, 3.4, 120)
+    x, y = np.meshgrid(side, side)
+    for task, colour in enumerate((COLOURS["blue"], COLOURS["orange"])):
+        (steep_x, steep_y), (at_x, at_y) = curvature[task].tolist(), minimum[task].tolist()
+        loss = (steep_x * (x - at_x) ** 2 + steep_y * (y - at_y) ** 2) / 2
+        ax.contour(x, y, loss, [0.05, 0.2, 0.5, 1.0], colors=colour, linewidths=0.7, alpha=0.6)
+        ax.plot(at_x, at_y, "x", ms=8, mew=2, color=colour, label=f"task {task + 1}")
+    for (label, start), colour in zip(starts.items(), (COLOURS["grey"], COLOURS["purple"])):
+        ax.plot(*start.tolist(), "o", color=colour, label=label)
+        ends = start - rate * curvature * (start - minimum)
+        arrow = {"arrowstyle": "->", "color": colour, "lw": 1.6}
+        for end_x, end_y in ends.tolist():
+            ax.annotate("", (end_x, end_y), tuple(start.tolist()), arrowprops=arrow)
+    ax.set(xlabel="first weight", ylabel="second weight", aspect="equal")
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+
+
 def draw_differences(ax: Axes, rows: Mapping[str, Mapping[str, float]]) -> None:
     """Relative differences on a logarithmic axis: a row a setting, a mark a witness.
 
