@@ -10,6 +10,7 @@ close to the threshold would otherwise come and go with the version of FreeType.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import unicodedata
 from collections import Counter
@@ -17,6 +18,7 @@ from itertools import groupby
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from mlcode.sources import glyph_shapes
@@ -26,10 +28,11 @@ TWO_WORDS = {"OLD"}  # Old Italic, where others are known by the first word of t
 FEWEST = 8  # letters, below which a script is left out
 BROADEST = 2.3  # pixels from the middle of a stroke to its edge; what is broader is a blob
 
-# Two characters look alike if, at one size, no middle of a stroke of either is this many pixels
-# away from the ink of the other. The side of a drawing is 28, a shape's is 20; random distortion
-# moves ink by about as much.
-TOLERANCE = 1.2
+# Two shapes are close if no middle of a stroke of either is this many pixels away from the ink of
+# the other. The side of a drawing is 28, a shape's is 20; random distortion moves ink by more.
+CLOSE = 1.1
+CLOSE_IN_CASE = 2.3  # the same, for a capital and its small letter
+PROPORTIONS = 1.3  # shapes whose proportions differ by less are compared in one box as well
 
 HEAD = '''\
 """The characters that `Glyphs` draws. Written by `python tools/glyph_classes.py`."""
@@ -59,20 +62,54 @@ def script(code: int) -> str:
     return " ".join(words[: 2 if words[0] in TWO_WORDS else 1]).title()
 
 
-def alike(fields: Tensor) -> Tensor:
-    """Which pairs look alike, as a symmetric matrix of booleans."""
+def alike(codes: list[int], fields: Tensor) -> Tensor:
+    """Which pairs look alike, as a symmetric matrix of booleans.
+
+    Those that are close, and a capital and its small letter already if they are roughly so, with
+    all that are close to either: Latin K, of which Cyrillic ka has the capital and a small form.
+    """
+    stretched, proportion = in_one_box(fields)
+    comparable = (proportion[:, None] - proportion).abs() < math.log(PROPORTIONS)
+
+    def close(tolerance: float) -> Tensor:
+        return _close(fields, tolerance) | (_close(stretched, tolerance) & comparable)
+
+    place = {chr(code): i for i, code in enumerate(codes)}
+    in_case = torch.zeros(len(codes), len(codes), dtype=torch.bool)
+    for char, i in place.items():
+        small = place.get(char.lower(), i)
+        in_case[i, small] = in_case[small, i] = small != i
+    same, cases = close(CLOSE), close(CLOSE_IN_CASE) & in_case
+    return same | ((same.float() @ cases.float() @ same.float()) > 0)
+
+
+def _close(fields: Tensor, tolerance: float) -> Tensor:
     middle = glyph_shapes.middle(fields)
     # One product of matrices counts, for each pair, the points of one that the other leaves bare.
-    bare = middle.flatten(1).float() @ (fields < -TOLERANCE).flatten(1).float().T
+    bare = middle.flatten(1).float() @ (fields < -tolerance).flatten(1).float().T
     return (bare + bare.T) == 0
+
+
+def in_one_box(fields: Tensor) -> tuple[Tensor, Tensor]:
+    """Each shape stretched to fill the box, and the logarithm of height over width."""
+    side, full = glyph_shapes.EXTENT * glyph_shapes.FINE, fields.shape[-1]
+    boxes, proportions = [], []
+    for field in fields:
+        rows, columns = ((field > 0).any(axis).nonzero() for axis in (1, 0))
+        shape = field[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        proportions.append(math.log(shape.shape[0] / shape.shape[1]))
+        filled = F.interpolate(shape[None, None], size=(side, side), mode="bilinear")[0, 0]
+        boxes.append(F.pad(filled > 0, [(full - side) // 2] * 4))
+    parts = torch.stack(boxes).split(200)
+    return torch.cat(list(map(glyph_shapes.signed_distance, parts))), torch.tensor(proportions)
 
 
 def choose() -> dict[str, list[int]]:
     """The characters of each alphabet: the smaller one chooses first, so that none is emptied."""
     codes = candidates()
-    fields = torch.cat([glyph_shapes.fields(codes[i : i + 200]) for i in range(0, len(codes), 200)])
+    fields = shapes(codes)
     strokes = glyph_shapes.half_width(fields) <= BROADEST
-    same = alike(fields)
+    same = alike(codes, fields)
     sizes = Counter(map(script, codes))
     kept: list[int] = []
     for i in sorted(range(len(codes)), key=lambda i: (sizes[script(codes[i])], codes[i])):
@@ -82,6 +119,12 @@ def choose() -> dict[str, list[int]]:
     for i in sorted(kept):
         chosen.setdefault(script(codes[i]), []).append(codes[i])
     return {name: chosen[name] for name in sorted(chosen) if len(chosen[name]) >= FEWEST}
+
+
+def shapes(codes: list[int]) -> Tensor:
+    """The fields of many characters, made few at a time."""
+    some = [codes[start : start + 200] for start in range(0, len(codes), 200)]
+    return torch.cat([glyph_shapes.fields(few) for few in some])
 
 
 def ranges(codes: list[int]) -> str:

@@ -131,14 +131,15 @@ class Episodes:
         # Whole images are copied, which is many times faster than indexing by class and drawing.
         x = images.flatten(1).index_select(0, picks.image.flatten().to(device))
         x = x.view(*picks.image.shape, 1, *images.shape[1:])
-        dtype = self.dtype or torch.get_default_dtype()
-        return Examples(x.to(dtype).div_(255), picks.label.to(device))
+        x = x.to(self.dtype or torch.get_default_dtype())
+        # By a tensor: by a number, a GPU multiplies with 1/255, which differs in the last digit.
+        return Examples(x.div_(x.new_full((), 255)), picks.label.to(device))
 
     def _images_on(self, device: torch.device) -> UInt8[Tensor, "image height width"]:
         """The drawings of every class, one class after the other: turned once, not at each draw."""
         if device not in self._kept:
             images = self.characters.images.to(device).flatten(0, 1)
-            turned = [images.rot90(angle // 90, (-2, -1)) for angle in self.angles]
+            turned = [images.rot90(a // 90, (-2, -1)) if a else images for a in self.angles]
             self._kept[device] = torch.cat(turned) if len(turned) > 1 else turned[0]
         return self._kept[device]
 

@@ -36,7 +36,12 @@ def fields(codes: Iterable[int]) -> Float[Tensor, "character fine fine"]:
     Raises:
         ValueError: If no face has the character, or it has no ink.
     """
-    return _signed_distance(torch.stack([_centred(_bitmap(code)) for code in codes]) >= 128)
+    return signed_distance(torch.stack([_centred(_bitmap(code)) for code in codes]) >= 128)
+
+
+def signed_distance(ink: Bool[Tensor, "n fine fine"]) -> Float[Tensor, "n fine fine"]:
+    """Pixels to the outline, which runs half-way between the last point inside and the next."""
+    return (_distance_to(~ink) - _distance_to(ink)) / FINE
 
 
 def middle(fields: Float[Tensor, "n fine fine"]) -> Bool[Tensor, "n fine fine"]:
@@ -102,11 +107,6 @@ def _centred(bitmap: UInt8[Tensor, "height width"]) -> UInt8[Tensor, "fine fine"
     top, left = ((SIDE * FINE - length) // 2 for length in ink.shape)
     square[top : top + ink.shape[0], left : left + ink.shape[1]] = ink
     return square
-
-
-def _signed_distance(ink: Bool[Tensor, "n fine fine"]) -> Float[Tensor, "n fine fine"]:
-    """Pixels to the outline, which runs half-way between the last point inside and the next."""
-    return (_distance_to(~ink) - _distance_to(ink)) / FINE
 
 
 def _distance_to(points: Bool[Tensor, "n fine fine"]) -> Float[Tensor, "n fine fine"]:
