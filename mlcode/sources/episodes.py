@@ -85,7 +85,7 @@ class Episodes:
 
     @property
     def n_classes(self) -> int:
-        """How many classes tasks are drawn from: characters times rotations."""
+        """How many classes tasks are drawn from, which is characters times rotations."""
         return len(self.characters) * len(self.angles)
 
     def sample(
