@@ -131,9 +131,10 @@ class Episodes:
         # Whole images are copied, which is many times faster than indexing by class and drawing.
         x = images.flatten(1).index_select(0, picks.image.flatten().to(device))
         x = x.view(*picks.image.shape, 1, *images.shape[1:])
-        x = x.to(self.dtype or torch.get_default_dtype())
-        # By a tensor: by a number, a GPU multiplies with 1/255, which differs in the last digit.
-        return Examples(x.div_(x.new_full((), 255)), picks.label.to(device))
+        # One pass from bytes to floats. Processors and GPUs agree on a product to the last digit,
+        # which on a quotient they do not.
+        ink = torch.tensor(1 / 255, dtype=self.dtype or torch.get_default_dtype(), device=device)
+        return Examples(x * ink, picks.label.to(device))
 
     def _images_on(self, device: torch.device) -> UInt8[Tensor, "image height width"]:
         """The drawings of every class, one class after the other: turned once, not at each draw."""
