@@ -131,10 +131,9 @@ class Episodes:
         # Whole images are copied, which is many times faster than indexing by class and drawing.
         x = images.flatten(1).index_select(0, picks.image.flatten().to(device))
         x = x.view(*picks.image.shape, 1, *images.shape[1:])
-        # One pass from bytes to floats. Processors and GPUs agree on a product to the last digit,
-        # which on a quotient they do not.
-        ink = torch.tensor(1 / 255, dtype=self.dtype or torch.get_default_dtype(), device=device)
-        return Examples(x * ink, picks.label.to(device))
+        x = x.to(self.dtype or torch.get_default_dtype())
+        # Processors and GPUs agree on a product to the last digit, which on a quotient they do not.
+        return Examples(x.mul_(1 / 255), picks.label.to(device))
 
     def _images_on(self, device: torch.device) -> UInt8[Tensor, "image height width"]:
         """The drawings of every class, one class after the other: turned once, not at each draw."""
