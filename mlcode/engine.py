@@ -107,7 +107,10 @@ def compiled_gradient(learner: MetaLearner | nn.Module) -> Callable[[Tasks], Flo
         name: p for name, p in bare.named_parameters() if p.requires_grad
     }
 
-    @torch.compile
+    # Kernels of a small step take microseconds each; calling them from C++ saves a fifth of it.
+    on_cpu = all(p.device.type == "cpu" for p in parameters.values())
+
+    @torch.compile(options={"cpp_wrapper": True} if on_cpu else None)
     def grad_and_loss(values: dict[str, Tensor], tasks: Tasks) -> tuple[dict[str, Tensor], Tensor]:
         return grad_and_value(lambda v: functional_call(bare, v, (tasks,)))(values)
 
