@@ -98,7 +98,7 @@ class Report:
 
     def __str__(self) -> str:
         title = f"{self.algorithm}, {self.setting}, {self.dtype}, {self.device}"
-        lines = [_line(title, COLUMNS)]
+        lines = [title, _line("", COLUMNS)]
         for row in self.rows:
             name = row.peer if row.peer == FINITE_DIFFERENCES else peer_name(row.peer)
             mark = " *" if row.recorded else ""
@@ -160,7 +160,7 @@ def _written(difference: float | None) -> str:
 
 
 def _line(first: str, cells: Iterable[str]) -> str:
-    return f"{first:<47}" + "".join(f"{cell:<16}" for cell in cells)
+    return f"{first:<37}" + "".join(f"{cell:<15}" for cell in cells)
 
 
 def render(head: tuple[str, ...], body: list[tuple[str, ...]], *, n_words: int, style: str) -> str:

@@ -86,9 +86,10 @@ def test_a_report_reads_as_a_table():
     )
     report = Report("MAML", "5 steps, second order", "float64", "cpu", rows)
     assert str(report).splitlines() == [
-        "MAML, 5 steps, second order, float64, cpu      loss            meta-gradient   parameters",
-        "mlcode  against  learn2learn 0.2.0             3.3e-16         1.9e-15         0",
-        "mlcode  against  finite differences                            6.1e-09",
+        "MAML, 5 steps, second order, float64, cpu",
+        "                                     loss           meta-gradient  parameters",
+        "mlcode  against  learn2learn 0.2.0   3.3e-16        1.9e-15        0",
+        "mlcode  against  finite differences                 6.1e-09",
     ]
     assert report.worst == 1.9e-15
     assert report.finite_differences == 6.1e-9
