@@ -154,3 +154,23 @@ def _backward(model, tasks):
     loss = F.mse_loss(model(tasks.query.x), tasks.query.y)
     loss.backward()
     return loss.detach()
+
+
+# Central differences of eighth order: what they leave out falls as h⁸, so h can stay large enough
+# for rounding, 1e-16 / h, to cost three digits only. Kinks would spoil them, hence a smooth net.
+STENCIL = {1: 4 / 5, 2: -1 / 5, 3: 4 / 105, 4: -1 / 280}
+
+
+@pytest.mark.parametrize("first_order", [False, True])
+@pytest.mark.parametrize("n_inner_steps", [1, 5])
+def test_finite_differences_of_high_order_agree_to_ten_digits(n_inner_steps, first_order):
+    model, tasks = smooth_net(seed=3), random_tasks(4, 5, 6, (1,), (1,), seed=3)
+    setting = MAMLSetting(n_inner_steps=n_inner_steps, first_order=first_order, inner_lr=0.05)
+    found = meta_step(maml.by_mlcode, model, tasks, setting).gradient
+    objective, directions = maml_objective(model, tasks, setting), unit_directions(model)
+    h = 5e-3
+    measured = sum(
+        k * weight * 2 * slopes(objective, directions, step=k * h) for k, weight in STENCIL.items()
+    )
+    expected = projections(found, directions)
+    assert (measured - expected).abs().max() < 1e-10 * expected.abs().max()
