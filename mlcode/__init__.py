@@ -1,8 +1,8 @@
 """mlcode: the package that the chapters of *Learning to Learn* import."""
 
-from mlcode.evaluation import Estimate, evaluate
+from mlcode.evaluation import Estimate, accuracy, evaluate
 from mlcode.learner import MetaLearner
-from mlcode.networks import MLP
+from mlcode.networks import MLP, ConvNet
 from mlcode.optimization.maml import MAML
 from mlcode.sources.episodes import Episodes
 from mlcode.sources.glyphs import Glyphs
@@ -15,6 +15,7 @@ from mlcode.training import History, train
 __all__ = [
     "MAML",
     "MLP",
+    "ConvNet",
     "Episodes",
     "Estimate",
     "Examples",
@@ -26,6 +27,7 @@ __all__ = [
     "Sinusoids",
     "TaskSource",
     "Tasks",
+    "accuracy",
     "evaluate",
     "train",
 ]

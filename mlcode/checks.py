@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from numbers import Integral, Real
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -56,14 +57,16 @@ def check_interval(name: str, interval: tuple[float, float]) -> None:
         raise ValueError(f"{name} must be (low, high) with low <= high; got {interval}.")
 
 
-def check_tasks(tasks: Tasks, *, like: Tensor | None = None) -> None:
+def check_tasks(tasks: Tasks, *, like: Tensor | None = None, n_way: int | None = None) -> None:
     """Check a batch of tasks against itself and, with `like`, against a parameter of the learner.
+
+    With `n_way`, labels are checked against the classes that the learner can name.
 
     Raises:
         TypeError: If `tasks` is not a `Tasks` of two `Examples`.
         ValueError: If there are no tasks, the two sets differ in their number of tasks, a set's
-            inputs and targets differ in their number of examples, the query set is empty, or
-            devices or floating dtypes are mixed.
+            inputs and targets differ in their number of examples, the query set is empty, a label
+            is none of 0 … n_way − 1, or devices or floating dtypes are mixed.
     """
     if not (isinstance(tasks, Tasks) and all(isinstance(part, Examples) for part in tasks)):
         raise TypeError(
@@ -86,6 +89,26 @@ def check_tasks(tasks: Tasks, *, like: Tensor | None = None) -> None:
             f"{tuple(support.x.shape)} and {tuple(query.x.shape)}."
         )
     check_same_kind(dict(_named(tasks)) | ({"the parameters": like} if like is not None else {}))
+    for name, part in zip(Tasks._fields, tasks):
+        check_labels(f"{name}.y", part.y, n_way)
+
+
+def check_labels(name: str, y: Tensor, n_way: int | None) -> None:
+    """Raise ValueError unless integers in `y` are 0 … n_way − 1, or just not negative without it.
+
+    Cross-entropy passes over a label of −100 in silence, and on a GPU any other wrong label ends
+    the process. Floating-point targets are no labels, and in a compiled graph no value can be
+    looked at: there the caller checks beforehand.
+    """
+    if y.is_floating_point() or y.numel() == 0 or torch.compiler.is_compiling():
+        return
+    low, high = (int(end) for end in y.aminmax())
+    if low < 0 or (n_way is not None and high >= n_way):
+        allowed = "not be negative" if n_way is None else f"lie in 0 … {n_way - 1}"
+        raise ValueError(
+            f"labels must {allowed}; {name} holds {low if low < 0 else high}. Number the classes "
+            "of each task from 0, and give the network one output for each."
+        )
 
 
 def check_support(support: Examples, *, like: Tensor) -> None:

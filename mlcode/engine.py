@@ -12,7 +12,7 @@ from torch.func import functional_call, grad_and_value
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from mlcode.checks import check_int, check_positive
+from mlcode.checks import check_int, check_labels, check_positive
 from mlcode.learner import MetaLearner, uncompiled
 from mlcode.tasks import Tasks
 
@@ -62,6 +62,8 @@ class Engine:
             ValueError: If that loss is not finite, in every process, naming the tasks.
         """
         self._optimizer.zero_grad()
+        for name, part in zip(Tasks._fields, tasks):
+            check_labels(f"{name}.y", part.y, self._bare.n_way)  # a compiled graph cannot
         loss = self._accelerator.reduce(self._fill(tasks).detach(), reduction="mean").item()
         if not math.isfinite(loss):
             raise ValueError(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from mlcode.checks import check_int, check_tasks
@@ -14,6 +14,22 @@ from mlcode.learner import MetaLearner, uncompiled
 from mlcode.tasks import Examples, TaskSource
 
 EVALUATION_SEED = 20_170_309  # any fixed number; this is the day MAML appeared
+
+
+def accuracy(
+    prediction: Float[Tensor, "*example_n_way"], y: Shaped[Tensor, "*example"]
+) -> Float[Tensor, ""]:
+    """The share of examples whose largest output is their label's; a `metric` for `evaluate`.
+
+    Raises:
+        ValueError: If there is not one row of outputs for each label.
+    """
+    if prediction.ndim != 2 or y.shape != prediction.shape[:1] or y.is_floating_point():
+        raise ValueError(
+            "accuracy needs outputs of the shape (example, n_way) and one integer label an "
+            f"example; got {tuple(prediction.shape)} and {tuple(y.shape)} of {y.dtype}."
+        )
+    return (prediction.argmax(-1) == y).to(prediction.dtype).mean()
 
 
 @dataclass(frozen=True)
@@ -86,7 +102,7 @@ def evaluate(
     generator = generator or torch.Generator().manual_seed(EVALUATION_SEED)
     parameter = next(learner.parameters(), None)
     tasks = source.sample(n_tasks, generator=generator, device=getattr(parameter, "device", None))
-    check_tasks(tasks, like=parameter)
+    check_tasks(tasks, like=parameter, n_way=learner.n_way)
 
     def value(support: Examples, query: Examples) -> Tensor:
         if metric is None:

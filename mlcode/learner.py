@@ -45,6 +45,11 @@ class MetaLearner(nn.Module, ABC):
         self.mapping = mapping
         self.chunk_size = chunk_size
 
+    @property
+    def n_way(self) -> int | None:
+        """How many classes it can name, against which labels are checked; None where unknown."""
+        return None
+
     @abstractmethod
     def predict(
         self, support: Examples, query_x: Shaped[Tensor, "example *feature"]
@@ -62,7 +67,7 @@ class MetaLearner(nn.Module, ABC):
 
     def losses(self, tasks: Tasks) -> Float[Tensor, "task"]:
         """The loss of each task of a batch."""
-        check_tasks(tasks, like=next(self.parameters(), None))
+        check_tasks(tasks, like=next(self.parameters(), None), n_way=self.n_way)
         return self.map(self.task_loss, *tasks)
 
     def forward(self, tasks: Tasks) -> Float[Tensor, ""]:

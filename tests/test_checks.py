@@ -7,9 +7,10 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis.strategies import integers
 from torch import nn
+from torch.optim import SGD
 
-from mlcode import MAML, MLP, Examples, Tasks
-from tests.helpers import network, random_tasks, smooth_net
+from mlcode import MAML, MLP, Examples, Tasks, evaluate, train
+from tests.helpers import compiles, network, random_tasks, smooth_net
 
 TASKS = random_tasks(3, 4, 5, (2,), (1,))
 
@@ -170,3 +171,42 @@ def test_integer_labels_may_stand_beside_floating_inputs():
     tasks = random_tasks(3, 4, 5, (2,), (), classes=3)
     learner = MAML(network(nn.Linear(2, 3)), loss_fn=F.cross_entropy)
     assert math.isfinite(learner(tasks).item())
+
+
+LABEL_USES = {
+    "its loss": lambda learner, source: learner(source.sample(2)),
+    "evaluate": lambda learner, source: evaluate(learner, source, n_tasks=2),
+    "train": lambda learner, source: train(
+        learner, source, n_iterations=1, n_tasks=2, optimizer=SGD(learner.parameters(), 0.1)
+    ),
+    "compiled training": lambda learner, source: train(
+        learner,
+        source,
+        n_iterations=1,
+        n_tasks=2,
+        optimizer=SGD(learner.parameters(), 0.1),
+        compiled=True,
+    ),
+}
+
+
+class Labelled:
+    """Tasks of three classes in which one label is `wrong`."""
+
+    def __init__(self, part, wrong):
+        self.part, self.wrong = part, wrong
+
+    def sample(self, n_tasks, *, generator=None, device=None):
+        tasks = random_tasks(n_tasks, 4, 4, (2,), (), classes=3)
+        getattr(tasks, self.part).y[-1, -1] = self.wrong
+        return Tasks(*(Examples(part.x.float(), part.y) for part in tasks))
+
+
+@compiles
+@pytest.mark.parametrize("use", LABEL_USES)
+@pytest.mark.parametrize("part", ["support", "query"])
+@pytest.mark.parametrize("wrong", [-100, -1, 3])
+def test_a_label_outside_the_classes_is_refused(use, part, wrong):
+    learner = MAML(MLP(2, 5, 3), loss_fn=F.cross_entropy)
+    with pytest.raises(ValueError, match=rf"lie in 0 … 2; {part}\.y holds {wrong}\."):
+        LABEL_USES[use](learner, Labelled(part, wrong))

@@ -16,6 +16,7 @@ from mlcode import (
     MetaLearner,
     Sinusoids,
     Tasks,
+    accuracy,
     evaluate,
 )
 from tests.helpers import (
@@ -215,3 +216,23 @@ def test_a_network_is_no_learner_and_a_count_no_float():
         evaluate(smooth_net(), SOURCE, 5)
     with pytest.raises(TypeError, match=r"n_tasks must be an integer; got 5.0 \(float\)"):
         evaluate(MAML(smooth_net()), SOURCE, 5.0)
+
+
+def test_accuracy_is_the_share_of_labels_hit():
+    outputs = torch.tensor([[2.0, 1.0], [0.0, 3.0], [5.0, 4.0], [0.0, 1.0]])
+    assert accuracy(outputs, torch.tensor([0, 1, 1, 1])).item() == 0.75
+
+
+@pytest.mark.parametrize(
+    ("outputs", "y"),
+    [
+        (torch.zeros(4), torch.zeros(4, dtype=torch.long)),
+        (torch.zeros(4, 2), torch.zeros(3, dtype=torch.long)),
+        (torch.zeros(4, 2), torch.zeros(4)),
+    ],
+)
+def test_accuracy_without_one_label_for_each_row_of_outputs_is_refused(outputs, y):
+    with pytest.raises(ValueError, match="one integer label an example; got"):
+        accuracy.__wrapped__(outputs, y) if hasattr(accuracy, "__wrapped__") else accuracy(
+            outputs, y
+        )

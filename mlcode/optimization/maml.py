@@ -8,6 +8,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.func import functional_call, grad
 
+from mlcode.batch_norm import call_on_queries, check_statistics
 from mlcode.checks import check_int, check_positive, check_support
 from mlcode.learner import LossFn, Mapping, MetaLearner
 from mlcode.tasks import Examples
@@ -35,14 +36,17 @@ class MAML(MetaLearner):
         adapted: Name patterns (as in file names: `*`, `?`) of the parameters that take inner steps;
             the others are meta-learned but stay as they are within a task. Names are those of
             `model.named_parameters()`.
+        statistics: Which examples supply batch norm with its statistics when queries are answered:
+            "query", all queries together, as in the paper's code, or "support"; see
+            `mlcode.batch_norm.call_on_queries`. An inner step uses the support set's either way.
         mapping: See `MetaLearner`.
         chunk_size: See `MetaLearner`.
 
     Raises:
         TypeError: If `model` is no module or a number is of the wrong type.
         ValueError: If `inner_lr` is not positive, a step count is negative, a pattern matches no
-            trainable parameter, or a batch norm keeps running statistics (they would carry
-            information from one task to the next).
+            trainable parameter, `statistics` is unknown or beyond the model, or a batch norm keeps
+            running statistics (they would carry information from one task to the next).
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class MAML(MetaLearner):
         loss_fn: LossFn = F.mse_loss,
         first_order: bool = False,
         adapted: str | Sequence[str] = "*",
+        statistics: str = "query",
         mapping: Mapping = "auto",
         chunk_size: int | None = None,
     ) -> None:
@@ -64,19 +69,27 @@ class MAML(MetaLearner):
         n_test_steps = n_inner_steps if n_test_steps is None else n_test_steps
         check_int("n_test_steps", n_test_steps, minimum=0)
         _check_stateless(model)
+        check_statistics(model, statistics)
         self.model = model
         self.inner_lr = inner_lr
         self.n_inner_steps = n_inner_steps
         self.n_test_steps = n_test_steps
         self.first_order = first_order
+        self.statistics = statistics
         self.adapted = (adapted,) if isinstance(adapted, str) else tuple(adapted)
         self._adapted_names = _matching(model, self.adapted)
+
+    @property
+    def n_way(self) -> int | None:
+        """The model's `n_out`, if it says so."""
+        return getattr(self.model, "n_out", None)
 
     def predict(
         self, support: Examples, query_x: Shaped[Tensor, "example *feature"]
     ) -> Shaped[Tensor, "example *target"]:
         """Adapt to the support set of one task, then predict its queries."""
-        return functional_call(self.model, self.adapt(support), (query_x,))
+        theta = self.adapt(support)
+        return call_on_queries(self.model, theta, support.x, query_x, self.statistics)
 
     def adapt(self, support: Examples, n_steps: int | None = None) -> Parameters:
         """The adapted parameters θ′ of one task, by name; the graph back to θ is kept.
@@ -109,7 +122,14 @@ class MAML(MetaLearner):
 
     def extra_repr(self) -> str:
         """The settings, for `repr`."""
-        names = ("inner_lr", "n_inner_steps", "n_test_steps", "first_order", "adapted")
+        names = (
+            "inner_lr",
+            "n_inner_steps",
+            "n_test_steps",
+            "first_order",
+            "adapted",
+            "statistics",
+        )
         loss_name = getattr(self.loss_fn, "__name__", repr(self.loss_fn))
         return ", ".join(
             [f"{name}={getattr(self, name)}" for name in names] + [f"loss_fn={loss_name}"]
