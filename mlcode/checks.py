@@ -42,6 +42,14 @@ def check_positive(name: str, value: float) -> None:
         raise ValueError(f"{name} must be positive and finite; got {value}.")
 
 
+def check_fraction(name: str, value: float) -> None:
+    """Raise TypeError unless `value` is a real number, ValueError unless in [0, 1)."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a number; got {value!r} ({type(value).__name__}).")
+    if not 0 <= value < 1:
+        raise ValueError(f"{name} must be at least 0 and below 1; got {value}.")
+
+
 def check_spread(name: str, value: float) -> None:
     """Raise as `check_positive`, but allow 0: a standard deviation."""
     if value != 0 or isinstance(value, bool):

@@ -6,14 +6,14 @@ from fnmatch import fnmatchcase
 import torch.nn.functional as F
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
-from torch.func import functional_call, grad
+from torch.func import functional_call
 
 from mlcode.batch_norm import call_on_queries, check_statistics
 from mlcode.checks import check_int, check_positive, check_support
 from mlcode.learner import LossFn, Mapping, MetaLearner
+from mlcode.optimization.inner_loop import Parameters, UpdateRule, unroll
+from mlcode.optimization.rules import GradientDescent
 from mlcode.tasks import Examples
-
-Parameters = dict[str, Tensor]
 
 
 class MAML(MetaLearner):
@@ -39,6 +39,10 @@ class MAML(MetaLearner):
         statistics: Which examples supply batch norm with its statistics when queries are answered:
             "query", all queries together, as in the paper's code, or "support"; see
             `mlcode.batch_norm.call_on_queries`. An inner step uses the support set's either way.
+        rule: What an inner step does with a gradient. None: gradient descent with `inner_lr`. With
+            one of `mlcode.optimization.rules`, `inner_lr` is without effect.
+        checkpoint_every: Inner steps between stored parameters, to save memory in long inner loops;
+            see `mlcode.optimization.inner_loop.unroll`. Tasks are then mapped by a loop.
         mapping: See `MetaLearner`.
         chunk_size: See `MetaLearner`.
 
@@ -60,9 +64,16 @@ class MAML(MetaLearner):
         first_order: bool = False,
         adapted: str | Sequence[str] = "*",
         statistics: str = "query",
+        rule: UpdateRule | None = None,
+        checkpoint_every: int | None = None,
         mapping: Mapping = "auto",
         chunk_size: int | None = None,
     ) -> None:
+        if checkpoint_every is not None:
+            check_int("checkpoint_every", checkpoint_every, minimum=1)
+            if mapping == "vmap":
+                raise ValueError("checkpoint_every does not work under vmap; use mapping='loop'.")
+            mapping = "loop"
         super().__init__(loss_fn=loss_fn, mapping=mapping, chunk_size=chunk_size)
         check_positive("inner_lr", inner_lr)
         check_int("n_inner_steps", n_inner_steps, minimum=0)
@@ -72,6 +83,8 @@ class MAML(MetaLearner):
         check_statistics(model, statistics)
         self.model = model
         self.inner_lr = inner_lr
+        self.rule = GradientDescent(inner_lr) if rule is None else rule
+        self.checkpoint_every = checkpoint_every
         self.n_inner_steps = n_inner_steps
         self.n_test_steps = n_test_steps
         self.first_order = first_order
@@ -106,15 +119,16 @@ class MAML(MetaLearner):
         }
         if n_steps > 0:
             check_support(support, like=next(iter(theta.values())))
-        for _ in range(n_steps):
-            theta = self._inner_step(theta, support)
+        theta, _ = unroll(
+            lambda at: self.support_loss(at, support),
+            theta,
+            self.rule,
+            n_steps,
+            first_order=self.first_order,
+            checkpoint_every=self.checkpoint_every,
+            through=[p for n, p in self.model.named_parameters() if n not in theta],
+        )
         return theta
-
-    def _inner_step(self, theta: Parameters, support: Examples) -> Parameters:
-        gradient = grad(self.support_loss)(theta, support)
-        if self.first_order:
-            gradient = {name: g.detach() for name, g in gradient.items()}
-        return {name: p - self.inner_lr * gradient[name] for name, p in theta.items()}
 
     def support_loss(self, theta: Parameters, support: Examples) -> Float[Tensor, ""]:
         """The loss on the support set at the parameters `theta`, which an inner step lowers."""
