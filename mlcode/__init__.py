@@ -3,6 +3,7 @@
 from mlcode.evaluation import Estimate, accuracy, evaluate
 from mlcode.learner import MetaLearner
 from mlcode.networks import MLP, ConvNet
+from mlcode.optimization.implicit import ImplicitMAML
 from mlcode.optimization.maml import MAML
 from mlcode.sources.episodes import Episodes
 from mlcode.sources.glyphs import Glyphs
@@ -21,6 +22,7 @@ __all__ = [
     "Examples",
     "Glyphs",
     "History",
+    "ImplicitMAML",
     "LinearFunctions",
     "MetaLearner",
     "Omniglot",

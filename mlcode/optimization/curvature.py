@@ -32,18 +32,23 @@ def largest_curvature(
     """
     check_int("n_iterations", n_iterations, minimum=1)
 
-    def hessian_times(direction: Parameters) -> Parameters:
-        return grad(lambda at: _dot(grad(loss)(at), direction))(theta)
-
     direction = {name: torch.ones_like(p) for name, p in theta.items()}
     for _ in range(n_iterations):
-        norm = torch.sqrt(_dot(direction, direction))
+        norm = torch.sqrt(dot(direction, direction))
         direction = {name: v / norm for name, v in direction.items()}
-        product = hessian_times(direction)
-        curvature = _dot(direction, product)
+        product = hessian_times(loss, theta, direction)
+        curvature = dot(direction, product)
         direction = product
     return curvature
 
 
-def _dot(a: Parameters, b: Parameters) -> Float[Tensor, ""]:
+def hessian_times(
+    loss: Callable[[Parameters], Tensor], theta: Parameters, v: Parameters
+) -> Parameters:
+    """The Hessian of `loss` at `theta` times `v`, without the matrix: the gradient of ∇loss · v."""
+    return grad(lambda at: dot(grad(loss)(at), v))(theta)
+
+
+def dot(a: Parameters, b: Parameters) -> Float[Tensor, ""]:
+    """The inner product of two sets of parameters: products of like entries, summed."""
     return torch.stack([(a[name] * b[name]).sum() for name in a]).sum()

@@ -101,8 +101,7 @@ class MAML(MetaLearner):
         self, support: Examples, query_x: Shaped[Tensor, "example *feature"]
     ) -> Shaped[Tensor, "example *target"]:
         """Adapt to the support set of one task, then predict its queries."""
-        theta = self.adapt(support)
-        return call_on_queries(self.model, theta, support.x, query_x, self.statistics)
+        return self.outputs(self.adapt(support), support, query_x)
 
     def adapt(self, support: Examples, n_steps: int | None = None) -> Parameters:
         """The adapted parameters θ′ of one task, by name; the graph back to θ is kept.
@@ -111,24 +110,35 @@ class MAML(MetaLearner):
             support: The support set of one task.
             n_steps: Inner steps. None: `n_inner_steps` in training mode, else `n_test_steps`.
         """
-        if n_steps is None:
-            n_steps = self.n_inner_steps if self.training else self.n_test_steps
-        check_int("n_steps", n_steps, minimum=0)
-        theta: Parameters = {
-            name: p for name, p in self.model.named_parameters() if name in self._adapted_names
-        }
-        if n_steps > 0:
-            check_support(support, like=next(iter(theta.values())))
-        theta, _ = unroll(
+        theta = self.initial()
+        adapted, _ = unroll(
             lambda at: self.support_loss(at, support),
             theta,
             self.rule,
-            n_steps,
+            self._checked_steps(n_steps, support),
             first_order=self.first_order,
             checkpoint_every=self.checkpoint_every,
-            through=[p for n, p in self.model.named_parameters() if n not in theta],
+            through=[p for name, p in self.model.named_parameters() if name not in theta],
         )
-        return theta
+        return adapted
+
+    def initial(self) -> Parameters:
+        """The meta-learned parameters that take inner steps, by name: where adaptation starts."""
+        return {n: p for n, p in self.model.named_parameters() if n in self._adapted_names}
+
+    def outputs(
+        self, theta: Parameters, support: Examples, query_x: Shaped[Tensor, "example *feature"]
+    ) -> Shaped[Tensor, "example *target"]:
+        """What the model answers to the queries at the parameters `theta`."""
+        return call_on_queries(self.model, theta, support.x, query_x, self.statistics)
+
+    def _checked_steps(self, n_steps: int | None, support: Examples) -> int:
+        if n_steps is None:
+            n_steps = self.n_inner_steps if self.training else self.n_test_steps
+        check_int("n_steps", n_steps, minimum=0)
+        if n_steps > 0:
+            check_support(support, like=next(iter(self.initial().values())))
+        return n_steps
 
     def support_loss(self, theta: Parameters, support: Examples) -> Float[Tensor, ""]:
         """The loss on the support set at the parameters `theta`, which an inner step lowers."""

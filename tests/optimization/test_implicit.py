@@ -1,0 +1,192 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis.strategies import floats, integers
+from torch import nn
+from torch.func import functional_call
+
+from mlcode import MAML, ConvNet, Examples, ImplicitMAML, Tasks
+from mlcode.optimization.implicit import conjugate_gradients
+from tests.helpers import SEEDS, distance, gradients, network, random_tasks, seeded, smooth_net
+
+
+def positive_definite(n, seed, condition=50.0):
+    """A random matrix with eigenvalues spread over 1 … condition."""
+    q, _ = torch.linalg.qr(torch.randn(n, n, generator=seeded(seed), dtype=torch.float64))
+    return q @ torch.diag(torch.linspace(1, condition, n, dtype=torch.float64)) @ q.T
+
+
+@given(seed=SEEDS, n=integers(1, 9))
+def test_as_many_conjugate_steps_as_dimensions_solve_the_system(seed, n):
+    a = positive_definite(n, seed)
+    b = torch.randn(n, generator=seeded(seed + 1), dtype=torch.float64)
+    x = conjugate_gradients(lambda v: {"x": a @ v["x"]}, {"x": b}, n)["x"]
+    assert torch.allclose(x, torch.linalg.solve(a, b), rtol=1e-8, atol=1e-10)
+
+
+def test_further_steps_after_the_solution_change_nothing():
+    a = positive_definite(4, 0)
+    b = torch.randn(4, generator=seeded(1), dtype=torch.float64)
+    x = conjugate_gradients(lambda v: {"x": a @ v["x"]}, {"x": b}, 30)["x"]
+    assert torch.allclose(x, torch.linalg.solve(a, b), rtol=1e-12)
+    same = conjugate_gradients(lambda v: v, {"x": b}, 5)["x"]
+    assert torch.equal(same, b)
+
+
+@given(seed=SEEDS, n_steps=integers(1, 12))
+def test_the_error_stays_below_the_bound_of_its_docstring(seed, n_steps):
+    a = positive_definite(20, seed)
+    b = torch.randn(20, generator=seeded(seed + 1), dtype=torch.float64)
+    solution = torch.linalg.solve(a, b)
+
+    def energy(error):
+        return torch.sqrt(error @ a @ error)
+
+    x = conjugate_gradients(lambda v: {"x": a @ v["x"]}, {"x": b}, n_steps)["x"]
+    bound = 2 * ((50**0.5 - 1) / (50**0.5 + 1)) ** n_steps * energy(b - solution)
+    assert energy(x - solution) <= bound * (1 + 1e-9)
+
+
+def linear_task(seed, n_features=3):
+    """A linear model under squared loss: the solution and the meta-gradient have closed forms."""
+    return random_tasks(2, 6, 5, (n_features,), (1,), seed=seed)
+
+
+@settings(max_examples=5)
+@given(seed=SEEDS, proximity=floats(1.0, 5.0))
+def test_on_a_linear_model_solution_and_gradient_are_the_closed_forms(seed, proximity):
+    tasks = linear_task(seed)
+    model = network(nn.Linear(3, 1, bias=False), seed=seed % 100)
+    learner = ImplicitMAML(
+        model, proximity=proximity, inner_lr=0.1, n_inner_steps=400, n_conjugate_steps=3
+    )
+    theta = model[0].weight.detach()[0]
+    expected = torch.zeros(3, dtype=torch.float64)
+    for i in range(2):
+        (x, y), (query_x, query_y) = tasks.select(i)
+        hessian = 2 * x.T @ x / len(x)
+        system = hessian + proximity * torch.eye(3, dtype=torch.float64)
+        phi = torch.linalg.solve(system, 2 * x.T @ y[:, 0] / len(x) + proximity * theta)
+        assert torch.allclose(learner.adapt(tasks.select(i).support)["0.weight"][0], phi, atol=1e-9)
+        gradient = 2 * query_x.T @ (query_x @ phi - query_y[:, 0]) / len(query_x)
+        expected += proximity * torch.linalg.solve(system, gradient) / 2
+    found = gradients(learner, tasks)["model.0.weight"][0]
+    assert torch.allclose(found, expected, rtol=1e-8, atol=1e-9)
+
+
+def proximal_unrolled(model, tasks, proximity, lr, n_steps):
+    """The meta-gradient by autograd through every proximal step: an independent way to it."""
+    theta = dict(model.named_parameters())
+    total = 0.0
+    for i in range(tasks.n_tasks):
+        support, query = tasks.select(i)
+        phi = dict(theta)
+        for _ in range(n_steps):
+            loss = F.mse_loss(functional_call(model, phi, (support.x,)), support.y)
+            loss = loss + proximity / 2 * sum(((phi[n] - theta[n]) ** 2).sum() for n in phi)
+            step = torch.autograd.grad(loss, list(phi.values()), create_graph=True)
+            phi = {n: p - lr * g for (n, p), g in zip(phi.items(), step)}
+        total = total + F.mse_loss(functional_call(model, phi, (query.x,)), query.y)
+    return dict(zip(theta, torch.autograd.grad(total / tasks.n_tasks, list(theta.values()))))
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_it_is_the_limit_of_unrolling_proximal_steps(seed):
+    """So strong a pull that 60 steps converge whatever the task: each shrinks errors by a third."""
+    tasks = random_tasks(2, 5, 4, (2,), (1,), seed=seed)
+    model = smooth_net(2, seed=seed)
+    n = sum(p.numel() for p in model.parameters())
+    learner = ImplicitMAML(
+        model, proximity=4.0, inner_lr=0.1, n_inner_steps=60, n_conjugate_steps=n
+    )
+    ours = {name.removeprefix("model."): g for name, g in gradients(learner, tasks).items()}
+    assert distance(ours, proximal_unrolled(model, tasks, 4.0, 0.1, 60)) < 1e-8
+
+
+@given(seed=SEEDS)
+def test_without_conjugate_steps_it_is_the_first_order_gradient_at_the_solution(seed):
+    tasks = random_tasks(1, 5, 4, (2,), (1,), seed=seed)
+    learner = ImplicitMAML(smooth_net(2, seed=seed), n_inner_steps=4, n_conjugate_steps=0)
+    support, query = tasks.select(0)
+    phi = {n: p.requires_grad_() for n, p in learner.adapt(support).items()}
+    F.mse_loss(functional_call(learner.model, phi, (query.x,)), query.y).backward()
+    ours = gradients(learner, tasks)
+    assert distance(ours, {f"model.{n}": p.grad for n, p in phi.items()}) < 1e-12
+
+
+@settings(max_examples=5)
+@given(seed=SEEDS)
+def test_vmap_and_loop_agree(seed):
+    tasks = random_tasks(3, 5, 4, (2,), (1,), seed=seed)
+
+    def by(mapping):
+        return gradients(ImplicitMAML(smooth_net(2, seed=seed), mapping=mapping), tasks)
+
+    assert distance(by("vmap"), by("loop")) < 1e-11
+
+
+def test_its_value_is_the_query_loss_in_training_and_in_evaluation():
+    tasks = random_tasks(2, 5, 4, (2,), (1,))
+    learner = ImplicitMAML(smooth_net(2))
+    direct = torch.stack(
+        [
+            F.mse_loss(learner.predict(support, query.x), query.y)
+            for support, query in map(tasks.select, range(2))
+        ]
+    )
+    assert torch.allclose(learner.losses(tasks), direct, atol=1e-14)
+    with torch.no_grad():
+        assert torch.allclose(learner.losses(tasks), direct, atol=1e-14)
+
+
+def test_strong_proximity_holds_the_solution_at_the_start():
+    support = random_tasks(1, 5, 4, (2,), (1,)).select(0).support
+    learner = ImplicitMAML(smooth_net(2), proximity=1e6, inner_lr=1e-7, n_inner_steps=50)
+    assert distance(learner.adapt(support), learner.initial()) < 1e-4
+
+
+def graph_size(tensor):
+    nodes, seen = [tensor.grad_fn], set()
+    while nodes:
+        node = nodes.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            nodes += [following for following, _ in node.next_functions]
+    return len(seen)
+
+
+def test_its_graph_does_not_grow_with_inner_steps_while_mamls_does():
+    tasks = random_tasks(2, 5, 4, (2,), (1,))
+
+    def size(learner):
+        return graph_size(learner(tasks))
+
+    implicit = [size(ImplicitMAML(smooth_net(2), n_inner_steps=n)) for n in (1, 20)]
+    unrolled = [size(MAML(smooth_net(2), n_inner_steps=n)) for n in (1, 20)]
+    assert implicit[0] == implicit[1]
+    assert unrolled[1] > 5 * unrolled[0]
+
+
+def test_it_runs_on_images_with_batch_norm():
+    tasks = random_tasks(2, 3, 6, (1, 8, 8), (), classes=3)
+    model = ConvNet(3, n_filters=3, image_size=8, n_blocks=2).double()
+    for mapping in ("vmap", "loop"):
+        learner = ImplicitMAML(
+            model, inner_lr=0.1, loss_fn=F.cross_entropy, mapping=mapping, statistics="support"
+        )
+        learner(tasks).backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.parametrize("options", [{"proximity": 0.0}, {"n_conjugate_steps": -1}])
+def test_settings_out_of_range_are_refused(options):
+    with pytest.raises(ValueError, match=rf"{next(iter(options))} must be"):
+        ImplicitMAML(smooth_net(2), **options)
+
+
+def test_an_empty_support_set_is_refused():
+    empty = Examples(torch.zeros(1, 0, 2).double(), torch.zeros(1, 0, 1).double())
+    query = random_tasks(1, 5, 4, (2,), (1,)).query
+    with pytest.raises(ValueError, match="nothing to adapt to"):
+        ImplicitMAML(smooth_net(2))(Tasks(empty, query))
