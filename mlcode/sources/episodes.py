@@ -5,14 +5,12 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Int64, UInt8
+from jaxtyping import Int64
 from torch import Tensor
 
 from mlcode.checks import check_int
-from mlcode.sources.characters import Characters
+from mlcode.sources.characters import Characters, quarter_turns
 from mlcode.tasks import Examples, Tasks
-
-QUARTERS = (0, 90, 180, 270)
 
 
 class _Picks(NamedTuple):
@@ -73,15 +71,13 @@ class Episodes:
         check_int("n_query", self.n_query, minimum=1)
         if not isinstance(self.rotations, bool):
             object.__setattr__(self, "rotations", tuple(self.rotations))  # hashable
-        _check_angles(self.angles, self.characters)
+        quarter_turns(self.rotations, self.characters)
         self._check_enough()
 
     @property
     def angles(self) -> tuple[int, ...]:
         """The angles, in degrees, by which characters are turned."""
-        if isinstance(self.rotations, bool):
-            return QUARTERS if self.rotations else (0,)
-        return tuple(self.rotations)
+        return quarter_turns(self.rotations, self.characters)
 
     @property
     def n_classes(self) -> int:
@@ -98,7 +94,7 @@ class Episodes:
         """Draw `n_tasks` independent tasks.
 
         Returns:
-            For support and query each, `x` of the shape (task, example, channel=1, height, width)
+            For support and query each, `x` of the shape (task, example, channel, height, width)
             and `y` of (task, example), integers from 0 to n_way − 1. `device` None: that of the
             characters' images.
         """
@@ -127,21 +123,10 @@ class Episodes:
         return pick(drawings[..., : self.n_shot]), pick(drawings[..., self.n_shot :])
 
     def _show(self, picks: _Picks, device: torch.device) -> Examples:
-        images = self._images_on(device)
-        # Whole images are copied, which is many times faster than indexing by class and drawing.
-        x = images.flatten(1).index_select(0, picks.image.flatten().to(device))
-        x = x.view(*picks.image.shape, 1, *images.shape[1:])
-        x = x.to(self.dtype or torch.get_default_dtype())
-        # Processors and GPUs agree on a product to the last digit, which on a quotient they do not.
-        return Examples(x.mul_(1 / 255), picks.label.to(device))
-
-    def _images_on(self, device: torch.device) -> UInt8[Tensor, "image height width"]:
-        """The drawings of every class, one class after the other: turned once, not at each draw."""
         if device not in self._kept:
-            images = self.characters.images.to(device).flatten(0, 1)
-            turned = [images.rot90(a // 90, (-2, -1)) if a else images for a in self.angles]
-            self._kept[device] = torch.cat(turned) if len(turned) > 1 else turned[0]
-        return self._kept[device]
+            self._kept[device] = self.characters.turned(self.angles, device)  # not at each draw
+        x = self.characters.as_inputs(self._kept[device], picks.image, self.dtype)
+        return Examples(x, picks.label.to(device))
 
     def _check_enough(self) -> None:
         if self.n_way > self.n_classes:
@@ -159,18 +144,3 @@ class Episodes:
                 f"drawings a class need {needed} drawings of each class; {self.characters!r} has "
                 f"{there}. Use {advice}."
             )
-
-
-def _check_angles(angles: tuple[int, ...], characters: Characters) -> None:
-    for angle in angles:
-        check_int("an angle of rotations", angle, minimum=0)
-    if not angles or len(set(angles)) != len(angles) or not set(angles) <= set(QUARTERS):
-        raise ValueError(
-            f"rotations must be True, False or some of {QUARTERS}, none twice; got {angles}."
-        )
-    height, width = characters.images.shape[2:]
-    if height != width and not set(angles) <= {0, 180}:
-        raise ValueError(
-            f"only square images can be turned by 90 degrees; {characters!r} has "
-            f"{height} x {width}. Use rotations=False."
-        )

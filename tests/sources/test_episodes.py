@@ -211,3 +211,14 @@ def test_settings_of_a_wrong_type_are_refused_by_type():
         Episodes(CHARACTERS, n_query=1, rotations=(90.0,))
     with pytest.raises(TypeError, match=r"n_tasks must be an integer; got '3' \(str\)"):
         Episodes(CHARACTERS, n_query=1).sample("3")
+
+
+def test_photographs_keep_their_three_colours():
+    images = torch.arange(4 * 3 * 3 * 2 * 2, dtype=torch.uint8).view(4, 3, 3, 2, 2)
+    photographs = Characters(images, tuple("abcd"), "train")
+    tasks = Episodes(photographs, 2, 1, 2).sample(5, generator=seeded(0))
+    assert tasks.support.x.shape == (5, 2, 3, 2, 2)
+    assert tasks.query.x.shape == (5, 4, 3, 2, 2)
+    known = images.flatten(0, 1).flatten(1)
+    shown = (tasks.query.x * 255).round().to(torch.uint8).flatten(2).flatten(0, 1)
+    assert all((known == image).all(1).any() for image in shown)
