@@ -143,6 +143,24 @@ def read_checkpoint(path: Path, run: str) -> dict[str, Any]:
     return state
 
 
+def load_learner(path: Path, learner: MetaLearner) -> int:
+    """Give `learner` the weights that a checkpoint holds; returns after how many iterations.
+
+    Raises:
+        ValueError: If there is no such file, it is unreadable, or of another learner.
+    """
+    if not path.is_file():
+        raise ValueError(f"there is no checkpoint {path}; train writes one.")
+    state = _read(path)
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise ValueError(f"{path.name} was not made by train: expected the format {FORMAT!r}.")
+    try:
+        learner.load_state_dict(state["learner"])
+    except RuntimeError as error:
+        raise ValueError(f"{path.name} holds another learner: {error}") from error
+    return state["history"].shape[1]
+
+
 def _read(path: Path) -> Any:
     with path.open("rb") as file:
         try:

@@ -1,6 +1,7 @@
 """One training loop for every learner: sample tasks, step the optimizer, keep what is needed."""
 
 import sys
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from mlcode.engine import (
     fresh_generator,
     share_of_batch,
 )
+from mlcode.interrupts import deferred_interrupt
 from mlcode.learner import MetaLearner, uncompiled
 from mlcode.tasks import TaskSource
 
@@ -80,7 +82,8 @@ def train(
             all that makes the continued run bit-identical on a CPU, torch's global random state
             included (the first process's, so dropout in several processes goes on otherwise). More
             iterations may be asked for than before; other settings may not.
-        checkpoint_every: Iterations between saves; the last iteration is saved too.
+        checkpoint_every: Iterations between saves; the last iteration is saved too, and on Ctrl-C
+            the one that was just under way, before `KeyboardInterrupt` is raised.
         progress: Show a bar with the current loss. None: only where somebody watches.
 
     Raises:
@@ -112,16 +115,20 @@ def train(
 
     learner.train()
     shown = _watched(progress) and accelerator.is_main_process
-    with tqdm(initial=len(state.losses), total=n_iterations, disable=not shown) as bar:
+    bar = tqdm(initial=len(state.losses), total=n_iterations, disable=not shown)
+    with bar, deferred_interrupt() if path is not None else nullcontext(lambda: False) as asked:
         for iteration in range(len(state.losses), n_iterations):
             tasks = source.sample(n_tasks, generator=generator, device=device).select(share)
             loss = engine.gradient(tasks, iteration)
             state.record(loss)
             engine.step(loss)
-            if (iteration + 1) % checkpoint_every == 0 or iteration + 1 == n_iterations:
+            stop = asked()
+            if (iteration + 1) % checkpoint_every == 0 or iteration + 1 == n_iterations or stop:
                 state.check_finite()
                 if path is not None and accelerator.is_main_process:
                     state.save(path, run)
+            if stop:
+                raise KeyboardInterrupt
             bar.set_postfix(loss=f"{loss:.3g}", refresh=False)
             bar.update()
     accelerator.wait_for_everyone()  # until the last save is seen by all

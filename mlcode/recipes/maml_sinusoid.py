@@ -1,4 +1,4 @@
-"""Table 2 of the MAML paper: `python -m mlcode.recipes.maml_sinusoid` (half an hour on two cores).
+"""Table 2 of the MAML paper: `python -m mlcode reproduce maml-sinusoid`.
 
 Trains the paper's network with 10 shots, as its appendix says, with 5, and without the second
 derivative, three seeds each; beside it, the network pre-trained on all waves.
@@ -18,7 +18,7 @@ from tqdm import tqdm
 from mlcode.evaluation import evaluate
 from mlcode.networks import MLP
 from mlcode.optimization.maml import MAML
-from mlcode.records import write_record
+from mlcode.recipes.recipe import Options, Recipe
 from mlcode.sources.sinusoids import Sinusoids
 from mlcode.training import train
 
@@ -96,16 +96,18 @@ def bounded(prediction: Tensor, y: Tensor) -> Tensor:
     return F.mse_loss(prediction, y).nan_to_num(DIVERGED).clamp(max=DIVERGED)
 
 
-def main() -> None:
-    """Run everything and write `records/maml_sinusoid.json`."""
+def table(options: Options) -> dict:
+    """Run everything; the content of `records/maml_sinusoid.json`."""
+    if options.n_iterations is not None or options.seed != 0 or options.checkpoint is not None:
+        raise ValueError("maml-sinusoid runs three seeds in full; it takes no such option.")
     runs = []
-    for (label, options), seed in tqdm(list(product(KINDS.items(), SEEDS)), disable=None):
-        learner, seconds = trained(seed=seed, **options)
-        rate = best_rate(learner) if options.get("n_inner_steps") == 0 else 0.01
+    for (label, kind), seed in tqdm(list(product(KINDS.items(), SEEDS)), disable=None):
+        learner, seconds = trained(seed=seed, **kind)
+        rate = best_rate(learner) if kind.get("n_inner_steps") == 0 else 0.01
         mse = {f"{n} shots": errors(learner, n, inner_lr=rate) for n in (5, 10)}
         run = {"trained": label, "seed": seed, "seconds": round(seconds, 1)}
         runs.append(run | {"inner_lr at test": rate, "mse": mse})
-    write_record("maml_sinusoid", {"settings": SETTINGS, "steps": STEPS, "runs": runs})
+    return {"settings": SETTINGS, "steps": STEPS, "runs": runs}
 
 
 def best_rate(learner: MAML) -> float:
@@ -120,5 +122,12 @@ def best_rate(learner: MAML) -> float:
     return min(RATES, key=error)
 
 
-if __name__ == "__main__":
-    main()
+RECIPES = (
+    Recipe(
+        "maml-sinusoid",
+        "MAML, sine waves, table 2 of its paper; three seeds",
+        "half an hour on two cores",
+        SETTINGS,
+        table,
+    ),
+)
