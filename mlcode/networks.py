@@ -57,8 +57,8 @@ class ConvNet(nn.Module):
     - "pool": 2 × 2 max-pooling follows the ReLU and the last block's image is flattened. Matching
       and Prototypical networks, and MAML on miniImageNet with 32 filters.
 
-    `net.to(memory_format=torch.channels_last)` changes no number. On a CPU it made the compiled step
-    of MAML on Omniglot a sixth faster, and plain training of the pooling shape a tenth.
+    `net.to(memory_format=torch.channels_last)` changes no number. On a CPU it made MAML's compiled
+    step on Omniglot a sixth faster, and plain training of the pooling shape a tenth.
 
     Differs from the MAML paper's code in how weights begin: torch's default for each layer.
 

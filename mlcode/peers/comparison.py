@@ -6,13 +6,14 @@ library, and an entry here.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
 from mlcode.networks import MLP
-from mlcode.peers import maml
+from mlcode.peers import images, maml
 from mlcode.peers.finite_differences import Objective
 from mlcode.peers.maml_objective import maml_objective
 from mlcode.peers.meta_step import Prepare
@@ -54,6 +55,11 @@ def sinusoid_problem(seed: int) -> Problem:
     return model, Sinusoids(dtype=torch.float64).sample(25, generator=generator)
 
 
+MAML_PEERS = {
+    "learn2learn": maml.by_learn2learn,
+    "higher": maml.by_higher,
+    "torchopt": maml.by_torchopt,
+}
 COMPARISONS = {
     "maml": Comparison(
         title="MAML",
@@ -65,11 +71,29 @@ COMPARISONS = {
         ),
         problem=sinusoid_problem,
         mlcode=maml.by_mlcode,
-        peers={
-            "learn2learn": maml.by_learn2learn,
-            "higher": maml.by_higher,
-            "torchopt": maml.by_torchopt,
-        },
+        peers=MAML_PEERS,
+        objective=maml_objective,
+    ),
+    "maml-images": Comparison(
+        title="MAML, ConvNet with stride",
+        settings=images.ImageSetting,
+        grid=tuple(
+            {"n_inner_steps": n_inner_steps, "first_order": first_order}
+            for n_inner_steps in (1, 3)
+            for first_order in (False, True)
+        ),
+        problem=partial(images.image_problem, downsampling="stride"),
+        mlcode=images.by_mlcode,
+        peers=MAML_PEERS,
+        objective=maml_objective,
+    ),
+    "maml-images-pool": Comparison(
+        title="MAML, ConvNet with pooling",
+        settings=images.ImageSetting,
+        grid=({"n_inner_steps": 1}, {"n_inner_steps": 3}),
+        problem=partial(images.image_problem, downsampling="pool"),
+        mlcode=images.by_mlcode,
+        peers=MAML_PEERS,
         objective=maml_objective,
     ),
 }
