@@ -14,13 +14,19 @@ ORDER += ["records", "plotting", "peers"]
 
 # Modules that a reader of the book does not call.
 PLUMBING = {
+    "mlcode.__main__",
+    "mlcode.catalogue",
     "mlcode.checkpoints",
     "mlcode.checks",
+    "mlcode.command_line",
     "mlcode.engine",
+    "mlcode.interrupts",
     "mlcode.peers.importing",
     "mlcode.peers.install",
     "mlcode.peers.maml_objective",
     "mlcode.peers.timing",
+    "mlcode.recipes.baselines_omniglot",
+    "mlcode.recipes.maml_omniglot",
     "mlcode.recipes.maml_sinusoid",
     "mlcode.sources.cache",
     "mlcode.sources.download",
