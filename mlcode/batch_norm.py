@@ -75,6 +75,23 @@ class BatchNorm(nn.Module):
         return f"{len(self.weight)}, eps={self.eps}" + (", frozen" if self.frozen else "")
 
 
+def check_stateless(model: nn.Module) -> None:
+    """Raise unless `model` is a network that carries nothing from one task to the next.
+
+    Raises:
+        TypeError: If it is no module.
+        ValueError: If one of its layers keeps running statistics.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module; got {type(model).__name__}.")
+    for name, module in model.named_modules():
+        if getattr(module, "track_running_stats", False):
+            raise ValueError(
+                f"model.{name} keeps running statistics, which carry information from one task to "
+                "the next; build it with track_running_stats=False."
+            )
+
+
 def check_statistics(model: nn.Module, statistics: str) -> None:
     """Raise unless `statistics` is a known name that `model` can follow.
 

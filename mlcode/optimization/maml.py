@@ -8,7 +8,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from mlcode.batch_norm import call_on_queries, check_statistics
+from mlcode.batch_norm import call_on_queries, check_stateless, check_statistics
 from mlcode.checks import check_int, check_positive, check_support
 from mlcode.learner import LossFn, Mapping, MetaLearner
 from mlcode.optimization.inner_loop import Parameters, UpdateRule, unroll
@@ -79,7 +79,7 @@ class MAML(MetaLearner):
         check_int("n_inner_steps", n_inner_steps, minimum=0)
         n_test_steps = n_inner_steps if n_test_steps is None else n_test_steps
         check_int("n_test_steps", n_test_steps, minimum=0)
-        _check_stateless(model)
+        check_stateless(model)
         check_statistics(model, statistics)
         self.model = model
         self.inner_lr = inner_lr
@@ -173,14 +173,3 @@ def _matching(model: nn.Module, patterns: tuple[str, ...]) -> frozenset[str]:
             f"the model has {', '.join(names) or 'none'}."
         )
     return frozenset(name for matches in found.values() for name in matches)
-
-
-def _check_stateless(model: nn.Module) -> None:
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be a torch.nn.Module; got {type(model).__name__}.")
-    for name, module in model.named_modules():
-        if getattr(module, "track_running_stats", False):
-            raise ValueError(
-                f"model.{name} keeps running statistics, which carry information from one task to "
-                "the next; build it with track_running_stats=False."
-            )
