@@ -130,9 +130,7 @@ def read_checkpoint(path: Path, run: str) -> dict[str, Any]:
     Raises:
         ValueError: If the file is truncated or foreign, or belongs to another run.
     """
-    state = _read(path)
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
-        raise ValueError(f"{path.name} was not made by train: expected the format {FORMAT!r}.")
+    state = _checkpoint(path)
     if state["run"] != run:
         changed = difflib.ndiff(state["run"].splitlines(), run.splitlines())
         changes = "\n".join(line for line in changed if line[0] in "+-")
@@ -149,16 +147,26 @@ def load_learner(path: Path, learner: MetaLearner) -> int:
     Raises:
         ValueError: If there is no such file, it is unreadable, or of another learner.
     """
-    if not path.is_file():
-        raise ValueError(f"there is no checkpoint {path}; train writes one.")
-    state = _read(path)
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
-        raise ValueError(f"{path.name} was not made by train: expected the format {FORMAT!r}.")
+    state = _checkpoint(path)
     try:
         learner.load_state_dict(state["learner"])
     except RuntimeError as error:
         raise ValueError(f"{path.name} holds another learner: {error}") from error
     return state["history"].shape[1]
+
+
+def n_saved(path: Path) -> int:
+    """How many iterations a checkpoint holds; raises ValueError as `load_learner`."""
+    return _checkpoint(path)["history"].shape[1]
+
+
+def _checkpoint(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise ValueError(f"there is no checkpoint {path}; train writes one.")
+    state = _read(path)
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise ValueError(f"{path.name} was not made by train: expected the format {FORMAT!r}.")
+    return state
 
 
 def _read(path: Path) -> Any:

@@ -65,6 +65,18 @@ def check_interval(name: str, interval: tuple[float, float]) -> None:
         raise ValueError(f"{name} must be (low, high) with low <= high; got {interval}.")
 
 
+def check_device(name: str) -> torch.device:
+    """The device of that name; ValueError unless a tensor can be made there."""
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).item()  # which "meta" has not
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        there = "cpu or cuda" if torch.cuda.is_available() else "cpu"
+        raise ValueError(f"device {name!r} cannot be used here; use {there}. {reason}") from error
+    return device
+
+
 def check_tasks(tasks: Tasks, *, like: Tensor | None = None, n_way: int | None = None) -> None:
     """Check a batch of tasks against itself and, with `like`, against a parameter of the learner.
 

@@ -1,40 +1,75 @@
 """The commands of `python -m mlcode`: train, evaluate, reproduce, list."""
 
 import json
+import shlex
 import sys
-from collections.abc import Callable
-from dataclasses import asdict, replace
+from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import click
 import torch
-from torch.optim import Adam
 
-from mlcode.catalogue import LEARNERS, SOURCES, Setting, make_learner, make_source, metric_of
-from mlcode.checkpoints import load_learner
-from mlcode.checks import check_choice
-from mlcode.evaluation import evaluate as measure
+from mlcode import runs
+from mlcode.catalogue import LEARNERS, SOURCES, setting_of
+from mlcode.checkpoints import n_saved
+from mlcode.checks import check_choice, check_device
 from mlcode.recipes import RECIPES, Options
-from mlcode.recipes import reproduce as run_recipe
-from mlcode.training import train as meta_train
+from mlcode.recipes import reproduce as reproduce_recipe
+from mlcode.recipes.recipe import in_words
+from mlcode.recipes.reproduction import newest_checkpoint
 
-REFUSED, INTERRUPTED = 2, 130
+FAILED, REFUSED, INTERRUPTED = 1, 2, 130
+FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
 def says_what_is_wrong(command: Callable) -> Callable:
-    """Print the package's own errors as one message, without a traceback; exit with 2."""
+    """Print an error in one message, without a traceback.
+
+    The exit status is 2 for what the reader asked for and can ask for differently, and 1 for what
+    went wrong outside: a full disk, too little memory.
+    """
 
     @wraps(command)
-    def guarded(**options: Any) -> None:
+    def guarded(*arguments: Any, **options: Any) -> None:
         try:
-            command(**options)
-        except (ValueError, TypeError, OSError) as error:  # ConnectionError is an OSError
+            command(*arguments, **options)
+        except (ValueError, TypeError, ConnectionError) as error:
             click.echo(f"Error: {error}", err=True)
             sys.exit(REFUSED)
+        except (OSError, MemoryError, torch.OutOfMemoryError) as error:
+            click.echo(f"Error: {error or 'out of memory'}", err=True)
+            sys.exit(FAILED)
 
     return guarded
+
+
+def run_options(command: Callable) -> Callable:
+    """The settings of a run as options; what is not given takes its usual value."""
+    options: list[tuple[str, type, str]] = [
+        ("--n-way", int, "Classes a task. [5]"),
+        ("--n-shot", int, "Support examples, of each class. [images 1, functions 10]"),
+        ("--n-query", int, "Query examples, of each class. [images 5, functions 10]"),
+        ("--inner-lr", float, "Rate of an inner step. [images 0.4, functions 0.01]"),
+        ("--n-inner-steps", int, "Inner steps in training. [1; implicit-maml 16]"),
+        ("--n-test-steps", int, "Inner steps at test. [as many]"),
+        ("--statistics", str, "Whose batch statistics serve queries: query or support. [query]"),
+        ("--meta-lr", float, "Rate of Adam, the outer optimizer. [0.001]"),
+        ("--n-tasks", int, "Tasks in an outer step. [16]"),
+        ("--n-iterations", int, "Outer steps in all. [1000]"),
+        ("--seed", int, "Of the first weights and of the tasks. [0]"),
+    ]
+    rotations = "Train on characters turned by quarters as classes of their own."
+    command = click.option("--rotations", is_flag=True, default=None, help=rotations)(command)
+    for name, kind, text in reversed(options):
+        command = click.option(name, type=kind, help=text)(command)
+    return command
+
+
+def device_option(command: Callable) -> Callable:
+    """Where to compute."""
+    return click.option("--device", default="cpu", show_default=True, help="Such as cuda.")(command)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -43,141 +78,91 @@ def main() -> None:
 
 
 @main.command()
-@click.argument("learner", metavar="LEARNER")
-@click.argument("source", metavar="SOURCE")
-@click.option("--n-way", default=5, show_default=True, help="Classes a task.")
-@click.option("--n-shot", default=1, show_default=True, help="Support examples (a class).")
-@click.option("--n-query", type=int, help="Query examples (a class). [images 5, functions 10]")
-@click.option("--inner-lr", type=float, help="Rate of an inner step. [images 0.4, functions 0.01]")
-@click.option("--n-inner-steps", default=1, show_default=True, help="Inner steps in training.")
-@click.option("--n-test-steps", type=int, help="Inner steps at test. [as many]")
-@click.option("--meta-lr", default=1e-3, show_default=True, help="Rate of Adam, the outer step.")
-@click.option("--n-tasks", default=16, show_default=True, help="Tasks a batch.")
-@click.option("--n-iterations", default=1000, show_default=True, help="Outer steps in all.")
-@click.option(
-    "--statistics", default="query", show_default=True, help="Batch norm's: query, support."
-)
-@click.option("--rotations", is_flag=True, help="Turned characters are classes of their own.")
-@click.option("--seed", default=0, show_default=True, help="Of the weights and the tasks.")
-@click.option("--device", default="cpu", show_default=True, help="Such as cuda.")
-@click.option(
-    "--out", type=click.Path(path_type=Path), required=True, help="Folder for the result."
-)
-@click.option("--resume", is_flag=True, help="Continue what lies in the folder.")
+@click.argument("learner")
+@click.argument("source")
+@run_options
+@device_option
+@click.option("--out", type=FOLDER, required=True, help="Folder of the run.")
+@click.option("--resume", is_flag=True, help="Continue the run that lies there.")
 @says_what_is_wrong
-def train(device: str, out: Path, resume: bool, **options: Any) -> None:
-    """Meta-train LEARNER on SOURCE; the names are those that `list` shows.
+def train(
+    learner: str, source: str, device: str, out: Path, resume: bool, **options: int | float | None
+) -> None:
+    """Meta-train LEARNER on SOURCE; `list` shows the names.
 
-    With --resume the settings are the folder's; only --n-iterations may be larger.
+    Ctrl-C saves the run, and --resume continues it with the settings that it had. With more
+    --n-iterations it goes on beyond its end.
     """
-    setting = Setting(**options)
-    setting.check()
+    given = {name: value for name, value in options.items() if value is not None}
     if resume:
-        setting = replace(_read_setting(out), n_iterations=setting.n_iterations)
-    elif (out / "checkpoint.pt").exists():
-        raise ValueError(
-            f"{out} holds a run already. Add --resume to continue it, or name another."
-        )
-    learner = make_learner(setting).to(device)
-    if not any(p.requires_grad for p in learner.parameters()):
-        raise ValueError(f"{setting.learner} has nothing to train; use evaluate-only recipes.")
-    source = make_source(setting, "train")
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "setting.json").write_text(json.dumps(asdict(setting), indent=2) + "\n")
+        setting = runs.continued(out, learner, source, given)
+    else:
+        setting = runs.begun(out, setting_of(learner, source, given))
     try:
-        history = meta_train(
-            learner,
-            source,
-            n_iterations=setting.n_iterations,
-            n_tasks=setting.n_tasks,
-            optimizer=Adam(learner.parameters(), setting.meta_lr),
-            generator=torch.Generator().manual_seed(setting.seed),
-            checkpoint=out / "checkpoint.pt",
-            checkpoint_every=200,
-        )
+        history = runs.run(out, setting, check_device(device))
     except KeyboardInterrupt:
-        click.echo("\nInterrupted; what was trained is saved. To go on:", err=True)
-        arguments = f"{setting.learner} {setting.source} --n-iterations {setting.n_iterations}"
-        click.echo(f"  python -m mlcode train {arguments} --out {out} --resume", err=True)
-        sys.exit(INTERRUPTED)
-    last = history.loss[-100:].mean()
-    click.echo(f"{len(history)} iterations; mean query loss of the last 100: {last:.4g}")
-    click.echo(f"To measure it: python -m mlcode evaluate {out}")
+        again = ["train", learner, source, "--out", str(out), "--resume"]
+        interrupted(out / runs.CHECKPOINT, again, device)
+    if history is None:
+        click.echo(f"{learner} has nothing to train.")
+    else:
+        last = history.loss[-100:]
+        loss = f"; mean query loss of the last {len(last)}: {last.mean():.4g}" if len(last) else ""
+        click.echo(f"{len(history)} iterations{loss}")
+    click.echo(f"To measure it: {typed('evaluate', str(out))}")
 
 
 @main.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=FOLDER)
 @click.option("--split", default="test", show_default=True, help="Of an image source.")
 @click.option("--n-tasks", default=600, show_default=True, help="Test tasks.")
-@click.option("--n-query", type=int, help="Query examples (a class). [as in training]")
-@click.option("--n-test-steps", type=int, help="Inner steps. [as in training]")
-@click.option("--statistics", help="Batch norm's: query or support. [as in training]")
+@click.option("--n-query", type=int, help="Query examples, of each class. [as in training]")
+@click.option("--n-test-steps", type=int, help="Inner steps. [as the run says]")
+@click.option("--statistics", help="Whose batch statistics: query or support. [as in training]")
+@device_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @says_what_is_wrong
-def evaluate(folder: Path, split: str, n_tasks: int, as_json: bool, **changes: Any) -> None:
-    """Measure what `train` left in FOLDER on unseen tasks, with a 95 % interval."""
-    setting = _read_setting(folder)
-    setting = replace(setting, **{k: v for k, v in changes.items() if v is not None})
-    learner = make_learner(setting)
-    done = load_learner(folder / "checkpoint.pt", learner)
-    name, metric = metric_of(setting)
-    estimate = measure(learner, make_source(setting, split), n_tasks, metric=metric)
-    result = {
-        "learner": setting.learner,
-        "source": f"{setting.source} {split}" if setting.classifies else setting.source,
-        "iterations": done,
-        "ways": setting.n_way if setting.classifies else None,
-        "shots": setting.n_shot,
-        "batch statistics": setting.statistics if setting.classifies else None,
-        name: estimate.mean,
-        "interval": estimate.interval,
-        "tasks": estimate.n_tasks,
-    }
-    result = {key: value for key, value in result.items() if value is not None}
+def evaluate(
+    folder: Path, split: str, n_tasks: int, device: str, as_json: bool, **options: Any
+) -> None:
+    """Measure what `train` left in FOLDER on unseen tasks: the mean and its 95 % interval."""
+    changes = {name: value for name, value in options.items() if value is not None}
+    what, estimate = runs.measure(folder, changes, split, n_tasks, check_device(device))
+    what = {name: value for name, value in what.items() if value is not None}
     if as_json:
-        click.echo(json.dumps(result))
+        numbers = {"mean": estimate.mean, "interval": estimate.interval}
+        click.echo(json.dumps(what | numbers, indent=2))
         return
-    result[name] = f"{estimate:.4f}"
-    del result["interval"]
-    _table([(key, str(value)) for key, value in result.items()])
+    metric = what.pop("metric")
+    table([(name, str(value)) for name, value in what.items()] + [(metric, f"{estimate:.4f}")])
 
 
 @main.command()
-@click.argument("recipe", metavar="RECIPE")
-@click.option("--seed", default=0, show_default=True, help="Of the weights and the tasks.")
-@click.option("--device", default="cpu", show_default=True, help="Such as cuda.")
+@click.argument("recipe")
+@click.option("--seed", type=int, help="Of the first weights and of the tasks. [the recipe's]")
 @click.option("--n-iterations", type=int, help="Another number; the record then says so.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for record and checkpoint.")
+@device_option
+@click.option("--out", type=FOLDER, help="Folder for record and checkpoint. [runs/RECIPE]")
 @click.option("--resume", is_flag=True, help="Continue from the checkpoint in that folder.")
 @says_what_is_wrong
-def reproduce(recipe: str, out: Path | None, resume: bool, **options: Any) -> None:
-    """Run a published experiment by name and write a record of it."""
+def reproduce(recipe: str, device: str, out: Path | None, resume: bool, **changes: Any) -> None:
+    """Run the published experiment RECIPE and write a record of it; `list` shows the names.
+
+    The record holds settings, seed, versions, hardware, time, results with intervals, and verdicts.
+    Ctrl-C saves, and --resume goes on.
+    """
     check_choice("the recipe", recipe, list(RECIPES))
-    checkpoint = None
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        checkpoint = out / f"{recipe}.pt"
-        if checkpoint.exists() and not resume:
-            raise ValueError(f"{checkpoint} exists. Add --resume to continue it, or remove it.")
-    elif resume:
-        raise ValueError("--resume needs --out, the folder in which the checkpoint lies.")
+    out = out or Path("runs") / recipe
+    given = {name: value for name, value in changes.items() if value is not None}
+    options = Options(device=str(check_device(device)), **given)
     try:
-        path = run_recipe(RECIPES[recipe], Options(checkpoint=checkpoint, **options), folder=out)
+        path = reproduce_recipe(RECIPES[recipe], options, folder=out, resume=resume)
     except KeyboardInterrupt:
-        click.echo("\nInterrupted.", err=True)
-        if checkpoint is not None and checkpoint.exists():
-            again = "".join(
-                f" --{key.replace('_', '-')} {value}" for key, value in options.items() if value
-            )
-            click.echo("What was trained is saved. To go on:", err=True)
-            click.echo(
-                f"  python -m mlcode reproduce {recipe}{again} --out {out} --resume", err=True
-            )
-        sys.exit(INTERRUPTED)
-    for row in json.loads(path.read_text(encoding="utf-8"))["result"].get("results", []):
-        click.echo(
-            f"{row['mean']:.4f} ± {row['interval']:.4f}  {row['protocol']}: {row['verdict']}"
-        )
+        asked = [f"--{name.replace('_', '-')}={value}" for name, value in given.items()]
+        again = ["reproduce", recipe, *asked, "--out", str(out), "--resume"]
+        interrupted(newest_checkpoint(out), again, device)
+    for row in json.loads(path.read_text(encoding="utf-8"))["result"]["results"]:
+        click.echo(f"{in_words(row)}  {row['protocol']}: {row['verdict']}")
     click.echo(f"The record is {path}")
 
 
@@ -185,26 +170,34 @@ def reproduce(recipe: str, out: Path | None, resume: bool, **options: Any) -> No
 def list_() -> None:
     """Show the learners, sources and recipes that there are."""
     click.echo("Learners")
-    _table(list(LEARNERS.items()))
+    table([(name, entry.text) for name, entry in LEARNERS.items()])
     click.echo("\nSources")
-    _table(list(SOURCES.items()))
+    table([(name, entry.text) for name, entry in SOURCES.items()])
     click.echo("\nRecipes")
-    _table([(name, f"{recipe.title}; {recipe.time}") for name, recipe in RECIPES.items()])
+    header = ("", "target", "protocol", "time")
+    table([header] + [(r.name, r.aim, r.protocol, r.time) for r in RECIPES.values()])
 
 
-def _read_setting(folder: Path) -> Setting:
-    file = folder / "setting.json"
-    if not file.is_file():
-        raise ValueError(f"{folder} holds no run: {file.name} is missing. Start one with train.")
-    try:
-        return Setting(**json.loads(file.read_text()))
-    except (TypeError, json.JSONDecodeError) as error:
-        raise ValueError(
-            f"{file} is damaged ({error}); train again into another folder."
-        ) from error
+def interrupted(checkpoint: Path | None, again: Sequence[str], device: str) -> None:
+    """Say what is saved and how to go on, and end."""
+    saved = n_saved(checkpoint) if checkpoint is not None and checkpoint.exists() else 0
+    if saved == 0:
+        click.echo("\nInterrupted before anything was saved.", err=True)
+    else:
+        device_too = [] if device == "cpu" else ["--device", device]
+        click.echo(f"\nInterrupted; {saved} iterations are saved. To go on:", err=True)
+        click.echo(f"  {typed(*again, *device_too)}", err=True)
+    sys.exit(INTERRUPTED)
 
 
-def _table(rows: list[tuple[str, str]]) -> None:
-    width = max(len(name) for name, _ in rows)
-    for name, text in rows:
-        click.echo(f"  {name:{width}}  {text}")
+def typed(*arguments: str) -> str:
+    """What to type."""
+    return shlex.join(["python", "-m", "mlcode", *arguments])
+
+
+def table(rows: Sequence[Sequence[str]]) -> None:
+    """Print rows in aligned columns."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    for cells in rows:
+        line = "  ".join(f"{cell:{width}}" for cell, width in zip(cells, widths))
+        click.echo(f"  {line.rstrip()}")

@@ -1,7 +1,8 @@
 """Published experiments, run in full; each writes a record that the book's tables are made from."""
 
 from mlcode.recipes import baselines_omniglot, maml_omniglot, maml_sinusoid
-from mlcode.recipes.recipe import Options, Recipe, Result, Target, reproduce
+from mlcode.recipes.recipe import Options, Recipe, Result, Target
+from mlcode.recipes.reproduction import reproduce
 
 RECIPES = {
     recipe.name: recipe

@@ -1,6 +1,7 @@
 """What needs no meta-learning, on Omniglot: pixels compared, and features pre-trained."""
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +18,7 @@ from mlcode.sources.omniglot import Omniglot
 from mlcode.training import train
 from mlcode.transfer.features import FeatureTransfer
 
+PROTOCOL = "5 queries a class, no batch statistics of the test"
 SHAPES = ((5, 1), (5, 5), (20, 1), (20, 5))  # ways and shots
 
 
@@ -47,13 +49,13 @@ def measured(learner_of, resampling: str, n_query: int, n_tasks: int) -> list[Re
     return found
 
 
-def pixels(options: Options) -> list[Result]:
+def pixels(options: Options) -> tuple[list[Result], dict[str, Any]]:
     """Nearest neighbour on the 784 pixels."""
 
     def learner(n_way: int) -> FeatureTransfer:
         return FeatureTransfer(n_way=n_way, head="neighbour").to(options.device)
 
-    return measured(learner, "lanczos", 5, 600)
+    return measured(learner, "lanczos", 5, 600), {}
 
 
 def pretrained(setting: Pretraining, options: Options) -> ConvNet:
@@ -86,29 +88,33 @@ def pretrained(setting: Pretraining, options: Options) -> ConvNet:
     return network.with_head(None)
 
 
-def features(options: Options) -> list[Result]:
+def features(options: Options) -> tuple[list[Result], dict[str, Any]]:
     """Nearest class mean on pre-trained features."""
     setting = Pretraining()
     encoder = pretrained(setting, options)
-    return measured(
+    found = measured(
         lambda n_way: FeatureTransfer(encoder, n_way=n_way),
         setting.resampling,
         setting.n_query,
         setting.n_test_tasks,
     )
+    return found, {}
 
 
 RECIPES = (
     Recipe(
         "pixels-omniglot",
         "nearest neighbour on pixels, Omniglot",
+        PROTOCOL,
         "seconds",
         {"resampling": "lanczos", "distance": "Euclidean", "n_test_tasks": 600},
         pixels,
+        seeds=(),
     ),
     Recipe(
         "features-omniglot",
         "pre-trained features and the nearest class mean, Omniglot",
+        PROTOCOL,
         "about ten minutes on two cores",
         asdict(Pretraining()),
         features,

@@ -1,23 +1,28 @@
 """A published experiment by name: what it needs, what it should reach, and what came of it."""
 
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-
-import torch
+from typing import Any
 
 from mlcode.evaluation import Estimate
-from mlcode.records import environment, write_record
 
 
 @dataclass(frozen=True)
 class Options:
-    """How a recipe is run, apart from what it is."""
+    """How a recipe is run, apart from what it is.
+
+    Args:
+        seed: Of the first weights and of the tasks.
+        device: Where to compute.
+        n_iterations: Instead of the recipe's own.
+        checkpoint: Where the run is saved and continued from; `reproduce` chooses the place.
+        progress: As in `train`.
+    """
 
     seed: int = 0
     device: str = "cpu"
-    n_iterations: int | None = None  # None: the recipe's own; any other makes a record of its own
+    n_iterations: int | None = None
     checkpoint: Path | None = None
     progress: bool | None = None
 
@@ -29,54 +34,71 @@ class Target:
     Args:
         value: In the result's unit: a share for accuracy.
         interval: Half-width of its 95 % interval, 0 if none was given.
-        source: Where it was read, as a key of the book's references or in words.
+        source: Where it stands, in words.
+        key: The work's key on the book's page of references.
         at_least: The least that counts as reached. None: within both intervals of `value`.
+        second_hand: Whether it was read where another text quotes it.
+        metric: What it is, as in `Result`.
     """
 
     value: float
     interval: float
     source: str
+    key: str
     at_least: float | None = None
+    second_hand: bool = False
+    metric: str = "accuracy"
 
 
 @dataclass(frozen=True)
 class Result:
-    """One measured figure and the protocol under which it was measured."""
+    """One measured figure and the protocol under which it was measured.
+
+    Args:
+        protocol: In words.
+        estimate: The figure; None if a task diverged, so that there is no mean.
+        target: What it is held against.
+        metric: "accuracy", of which more is better, or "mean squared error".
+        n_diverged: Tasks that diverged.
+    """
 
     protocol: str
-    estimate: Estimate
+    estimate: Estimate | None
     target: Target | None = None
+    metric: str = "accuracy"
+    n_diverged: int = 0
 
     def verdict(self) -> str:
         """Whether the target was reached, in words."""
-        mean, interval = self.estimate.mean, self.estimate.interval
+        if self.estimate is None:
+            return f"no mean: {self.n_diverged} tasks diverged"
         if self.target is None:
             return "no figure to hold it against"
-        if self.target.at_least is not None:
-            short = self.target.at_least - mean
-            return "reached" if short <= 0 else f"below the target by {short:.4f}"
-        apart = abs(mean - self.target.value)
-        if apart <= interval + self.target.interval:
+        mean, target = self.estimate.mean, self.target
+        if target.at_least is not None:
+            short = target.at_least - mean
+            return "reached" if short <= 0 else f"below the target by {self._distance(short)}"
+        apart = abs(mean - target.value)
+        if apart <= self.estimate.interval + target.interval:
             return "within the intervals"
-        return f"{'above' if mean > self.target.value else 'below'} by {apart:.4f}"
+        higher, lower = ("above", "below") if self.metric == "accuracy" else ("worse", "better")
+        return f"{higher if mean > target.value else lower} by {self._distance(apart)}"
 
-    def as_dict(self) -> dict:
+    def _distance(self, apart: float) -> str:
+        return f"{100 * apart:.2f} points" if self.metric == "accuracy" else f"{apart:.2f}"
+
+    def as_dict(self) -> dict[str, Any]:
         """For a record."""
-        row = {
+        estimate = self.estimate
+        return {
             "protocol": self.protocol,
-            "mean": round(self.estimate.mean, 6),
-            "interval": round(self.estimate.interval, 6),
-            "n_tasks": self.estimate.n_tasks,
+            "metric": self.metric,
+            "mean": None if estimate is None else round(estimate.mean, 6),
+            "interval": None if estimate is None else round(estimate.interval, 6),
+            "n_tasks": None if estimate is None else estimate.n_tasks,
             "verdict": self.verdict(),
+            "target": None if self.target is None else asdict(self.target),
         }
-        if self.target is not None:
-            row["target"] = {
-                "value": self.target.value,
-                "interval": self.target.interval,
-                "source": self.target.source,
-                "at_least": self.target.at_least,
-            }
-        return row
 
 
 @dataclass(frozen=True)
@@ -86,44 +108,41 @@ class Recipe:
     Args:
         name: As the command line takes it, such as "maml-omniglot-5w1s".
         title: What it is, in a line.
+        protocol: How the figure that has a target is measured.
         time: How long it takes and on what, as measured or expected.
         settings: What is recorded of it: all that decides the result.
-        run: Does it. Takes the options and returns results, or for an experiment with a table of
-            its own a dictionary for the record.
+        run: Does it. Returns the results, and what else the record shall hold.
+        target: What the first result is held against.
+        deviations: In what it differs from the text that published the target.
+        seeds: The seeds that it runs. None: the one it is given.
     """
 
     name: str
     title: str
+    protocol: str
     time: str
-    settings: dict
-    run: Callable[[Options], list[Result] | dict]
+    settings: dict[str, Any]
+    run: Callable[[Options], tuple[list[Result], dict[str, Any]]]
+    target: Target | None = None
+    deviations: tuple[str, ...] = ()
+    seeds: tuple[int, ...] | None = None
+
+    @property
+    def aim(self) -> str:
+        """The target in words."""
+        if self.target is None:
+            return "none published"
+        if self.target.at_least is not None:
+            return f"at least {100 * self.target.at_least:.3g} %"
+        return in_words({"mean": self.target.value, **asdict(self.target)})
 
 
-def reproduce(recipe: Recipe, options: Options, *, folder: Path | str | None = None) -> Path:
-    """Run a recipe and write its record; returns the file.
-
-    A run with another number of iterations than the recipe's gets a name of its own and says so, so
-    that it cannot pass for the whole.
-    """
-    start = time.perf_counter()
-    found = recipe.run(options)
-    seconds = time.perf_counter() - start
-    name, deviation = recipe.name.replace("-", "_"), None
-    if options.n_iterations is not None:
-        deviation = f"{options.n_iterations} iterations instead of the recipe's"
-        name += f"_{options.n_iterations}_iterations"
-    if torch.device(options.device).type != "cpu":
-        name += f"_{torch.device(options.device).type}"
-    if isinstance(found, dict):
-        result = found
-    else:
-        result = {
-            "recipe": recipe.name,
-            "title": recipe.title,
-            "settings": recipe.settings,
-            "seed": options.seed,
-            "deviation": deviation,
-            "seconds": round(seconds, 1),
-            "results": [row.as_dict() for row in found],
-        }
-    return write_record(name, result, made_in=environment(device=options.device), folder=folder)
+def in_words(figure: dict[str, Any]) -> str:
+    """A figure of a record with its interval: accuracy in per cent, errors as they are."""
+    if figure["mean"] is None:
+        return "no mean"
+    percent = figure.get("metric", "accuracy") == "accuracy"
+    numbers = [(100 if percent else 1) * figure[name] for name in ("mean", "interval")]
+    digits = 1 if percent and all(abs(n - round(n, 1)) < 1e-9 for n in numbers) else 2
+    given = numbers if numbers[1] else numbers[:1]
+    return " ± ".join(f"{number:.{digits}f}" for number in given) + (" %" if percent else "")

@@ -15,7 +15,9 @@ ORDER += ["records", "plotting", "peers"]
 # Modules that a reader of the book does not call.
 PLUMBING = {
     "mlcode.__main__",
-    "mlcode.catalogue",
+    "mlcode.catalogue.entries",
+    "mlcode.catalogue.learners",
+    "mlcode.catalogue.sources",
     "mlcode.checkpoints",
     "mlcode.checks",
     "mlcode.command_line",
@@ -28,6 +30,8 @@ PLUMBING = {
     "mlcode.recipes.baselines_omniglot",
     "mlcode.recipes.maml_omniglot",
     "mlcode.recipes.maml_sinusoid",
+    "mlcode.recipes.reproduction",
+    "mlcode.runs",
     "mlcode.sources.cache",
     "mlcode.sources.download",
     "mlcode.sources.glyph_classes",

@@ -1,0 +1,68 @@
+"""The learners by name. One more entry in `LEARNERS` offers one more learner."""
+
+from functools import partial
+from typing import Any
+
+import torch.nn.functional as F
+from torch import nn
+
+from mlcode.catalogue.entries import Learner, Setting
+from mlcode.networks import MLP, ConvNet
+from mlcode.optimization.implicit import ImplicitMAML
+from mlcode.optimization.maml import MAML
+from mlcode.transfer.features import FeatureTransfer
+
+ON_IMAGES = ("glyphs", "omniglot")
+INNER_LOOP = ("inner_lr", "n_inner_steps", "n_test_steps", "statistics")
+
+
+def network(setting: Setting) -> nn.Module:
+    """The network of the MAML paper for this kind of task."""
+    return MLP(1, 40, 40, 1) if setting.n_way is None else ConvNet(setting.n_way)
+
+
+def inner_loop(setting: Setting) -> dict[str, Any]:
+    """What a learner that takes gradient steps wants to know of a setting."""
+    return {
+        "inner_lr": setting.inner_lr,
+        "n_inner_steps": setting.n_inner_steps,
+        "n_test_steps": setting.n_test_steps,
+        "loss_fn": F.mse_loss if setting.n_way is None else F.cross_entropy,
+        "statistics": setting.statistics or "query",
+    }
+
+
+def _maml(setting: Setting, *, first_order: bool = False) -> MAML:
+    return MAML(network(setting), first_order=first_order, **inner_loop(setting))
+
+
+def _anil(setting: Setting) -> MAML:
+    model = network(setting)
+    last = "head.*" if isinstance(model, ConvNet) else "4.*"
+    return MAML(model, adapted=last, **inner_loop(setting))
+
+
+def _implicit_maml(setting: Setting) -> ImplicitMAML:
+    return ImplicitMAML(network(setting), **inner_loop(setting))
+
+
+def _pixels(setting: Setting) -> FeatureTransfer:
+    return FeatureTransfer(n_way=setting.n_way, head="neighbour")
+
+
+LEARNERS = {
+    "maml": Learner("gradient steps from a learned start (Finn et al., 2017)", _maml, INNER_LOOP),
+    "fomaml": Learner(
+        "the same without second derivatives", partial(_maml, first_order=True), INNER_LOOP
+    ),
+    "anil": Learner("MAML that adapts the head only (Raghu et al., 2020)", _anil, INNER_LOOP),
+    "implicit-maml": Learner(
+        "MAML by implicit gradients (Rajeswaran et al., 2019)",
+        _implicit_maml,
+        INNER_LOOP,
+        usual={"n_inner_steps": 16},
+    ),
+    "pixels": Learner(
+        "nearest neighbour on the pixels; nothing to train", _pixels, sources=ON_IMAGES
+    ),
+}
