@@ -4,6 +4,7 @@ from mlcode.evaluation import Estimate, accuracy, evaluate
 from mlcode.learner import MetaLearner
 from mlcode.networks import MLP, ConvNet
 from mlcode.optimization.implicit import ImplicitMAML
+from mlcode.optimization.learned_optimizer import LearnedOptimizer
 from mlcode.optimization.maml import MAML
 from mlcode.sources.episodes import Episodes
 from mlcode.sources.glyphs import Glyphs
@@ -23,6 +24,7 @@ __all__ = [
     "Glyphs",
     "History",
     "ImplicitMAML",
+    "LearnedOptimizer",
     "LinearFunctions",
     "MetaLearner",
     "Omniglot",
