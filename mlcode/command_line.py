@@ -85,9 +85,7 @@ def main() -> None:
 @click.option("--out", type=FOLDER, required=True, help="Folder of the run.")
 @click.option("--resume", is_flag=True, help="Continue the run that lies there.")
 @says_what_is_wrong
-def train(
-    learner: str, source: str, device: str, out: Path, resume: bool, **options: int | float | None
-) -> None:
+def train(learner: str, source: str, device: str, out: Path, resume: bool, **options: Any) -> None:
     """Meta-train LEARNER on SOURCE; `list` shows the names.
 
     Ctrl-C saves the run, and --resume continues it with the settings that it had. With more
