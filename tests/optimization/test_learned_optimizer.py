@@ -291,6 +291,39 @@ def test_a_short_meta_training_beats_gradient_descent_at_its_best_rate():
     assert loss(learner.rule) < 0.9 * best
 
 
+@pytest.mark.usefixtures("unchecked")
+def test_gradients_taken_as_constants_learn_too_small_a_rate():
+    """Of the three numbers; the bias that the paper accepts, and what it costs here."""
+
+    def learned(first_order):
+        torch.manual_seed(0)
+        learner = LearnedOptimizer(
+            nn.Linear(5, 1, bias=False),
+            InterpretableRule(),
+            n_inner_steps=15,
+            truncation=None,
+            first_order=first_order,
+        )
+        train(
+            learner,
+            Quadratics(5),
+            n_iterations=60,
+            n_tasks=32,
+            optimizer=torch.optim.Adam(learner.rule.parameters(), 0.05),
+            clip_grad_norm=0.3,
+            generator=seeded(0),
+        )
+        test = Quadratics(5).sample(300, generator=seeded(1))
+        starts = learner.starts(300, generator=seeded(2))
+        with torch.no_grad():
+            losses = learner.trajectories(test, 15, starts)[:, 1:]
+        return learner.rule.lr.item(), float(losses.median(dim=0).values.mean())
+
+    (biased, worse), (rate, better) = learned(True), learned(False)
+    assert rate > 1.5 * biased
+    assert better < 0.8 * worse
+
+
 def test_training_resumes_bit_for_bit_although_starts_are_random(tmp_path):
     def run(n_iterations, checkpoint):
         torch.manual_seed(0)
