@@ -67,16 +67,18 @@ def run(folder: Path, setting: Setting, device: torch.device) -> History | None:
     _write_setting(folder, setting)
     if not is_trained(learner):
         return None
-    return train(
-        learner,
-        source,
-        n_iterations=setting.n_iterations,
-        n_tasks=setting.n_tasks,
-        optimizer=Adam(learner.parameters(), setting.meta_lr),
-        generator=torch.Generator().manual_seed(setting.seed),
-        checkpoint=folder / CHECKPOINT,
-        checkpoint_every=SAVE_EVERY,
-    )
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(setting.seed)  # for dropout and the like; restored on leaving
+        return train(
+            learner,
+            source,
+            n_iterations=setting.n_iterations,
+            n_tasks=setting.n_tasks,
+            optimizer=Adam(learner.parameters(), setting.meta_lr),
+            generator=torch.Generator().manual_seed(setting.seed),
+            checkpoint=folder / CHECKPOINT,
+            checkpoint_every=SAVE_EVERY,
+        )
 
 
 def measure(

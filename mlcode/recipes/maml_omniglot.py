@@ -101,7 +101,7 @@ def trained(setting: MAMLOmniglot, options: Options) -> MAML:
         n_tasks=setting.n_tasks,
         optimizer=Adam(learner.parameters(), setting.meta_lr),
         generator=torch.Generator().manual_seed(options.seed),
-        compiled=True,
+        compiled=options.compiled,
         checkpoint=options.checkpoint,
         checkpoint_every=500,
         progress=options.progress,

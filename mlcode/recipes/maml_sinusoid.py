@@ -73,7 +73,7 @@ def trained(
         n_tasks=SETTINGS["n_tasks"],
         optimizer=Adam(learner.parameters(), 1e-3, fused=True),
         generator=torch.Generator().manual_seed(seed),
-        compiled=True,
+        compiled=options.compiled,
         checkpoint=options.checkpoint,
         checkpoint_every=5000,
         progress=False,  # one bar for all of them is enough

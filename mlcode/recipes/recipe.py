@@ -18,6 +18,8 @@ class Options:
         n_iterations: Instead of the recipe's own.
         checkpoint: Where the run is saved and continued from; `reproduce` chooses the place.
         progress: As in `train`.
+        compiled: Compile the training step where the recipe does; without, a run of a few
+            iterations ends sooner.
     """
 
     seed: int = 0
@@ -25,6 +27,7 @@ class Options:
     n_iterations: int | None = None
     checkpoint: Path | None = None
     progress: bool | None = None
+    compiled: bool = True
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,10 @@
-"""Where Omniglot lies for the tests, and folders that refuse to be written to."""
+"""Omniglot and Glyphs loaded once, and folders that refuse to be written to."""
 
 import multiprocessing
 import os
 import subprocess
 import time
 from multiprocessing import forkserver
-from pathlib import Path
 
 import pytest
 
@@ -29,15 +28,6 @@ def glyphs(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("glyphs")))
         return {split: Glyphs(split) for split in ("train", "validation", "test")}
-
-
-@pytest.fixture(scope="session")
-def data():
-    """The folder with Omniglot's archives."""
-    folder = Path(os.environ.get("MLCODE_DATA") or REPOSITORY.parent / "shared" / "data")
-    if not (folder / "omniglot" / "images_background.zip").is_file():
-        pytest.skip("Omniglot is neither in MLCODE_DATA nor in ../shared/data")
-    return folder.resolve()
 
 
 @pytest.fixture(scope="session")
