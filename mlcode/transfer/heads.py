@@ -82,5 +82,12 @@ def as_targets(
 def squared_distances(
     a: Float[Tensor, "left feature"], b: Float[Tensor, "right feature"]
 ) -> Float[Tensor, "left right"]:
-    """‖aᵢ − bⱼ‖² for every pair, by the differences: exact where a and b are close."""
-    return (a[:, None] - b[None]).square().sum(-1)
+    """‖aᵢ − bⱼ‖² for every pair, by ‖a‖² + ‖b‖² − 2 a·b: one product of matrices, little memory.
+
+    Both are moved by b's mean first, which changes no distance and keeps more digits; what rounding
+    leaves below zero is zero.
+    """
+    centre = b.mean(0)
+    a, b = a - centre, b - centre
+    squares = a.square().sum(-1)[:, None] + b.square().sum(-1)[None]
+    return (squares - 2 * a @ b.T).clamp(min=0)
