@@ -148,11 +148,16 @@ def test_what_was_put_in_is_read_out(lr, momentum, decay):
 
 @pytest.mark.parametrize(
     "make",
-    [lambda: LSTMRule(4, p=10.0), lambda: LSTMRule(4, p=None), lambda: InterpretableRule(0.05)],
+    [
+        lambda: reseed(LSTMRule(4, p=10.0).double()),
+        lambda: reseed(LSTMRule(4, p=None).double()),
+        lambda: InterpretableRule(0.05).double(),
+    ],
 )
 def test_derivatives_of_both_orders_pass_through_each_rule(make):
     """Two coordinates squeezed through three steps, against finite differences."""
-    rule = reseed(make().double())
+    torch.manual_seed(0)  # the checks draw directions
+    rule = make()
     names = [name for name, _ in rule.named_parameters()]
 
     def end(start, *values):
