@@ -74,7 +74,7 @@ class Result:
     def verdict(self) -> str:
         """Whether the target was reached, in words."""
         if self.estimate is None:
-            return f"no mean: {self.n_diverged} tasks diverged"
+            return f"{self.n_diverged} task(s) diverged"
         if self.target is None:
             return "no figure to hold it against"
         mean, target = self.estimate.mean, self.target

@@ -67,7 +67,7 @@ def test_a_record_says_what_was_run_on_what_and_what_came_of_it(tmp_path):
     record = read_record("small_waves", folder=tmp_path / "new")
     assert path.name == "small_waves.json"
     result = record["result"]
-    assert result.pop("seconds") > 0
+    assert 0 <= result.pop("seconds") < 60
     (row,) = result.pop("results")
     assert result == {
         "recipe": "small-waves",
@@ -200,7 +200,7 @@ def test_less_of_an_error_is_better(mean, verdict):
 
 def test_a_result_without_a_mean_says_how_many_tasks_diverged():
     row = Result("p", None, ACCURACY, n_diverged=3)
-    assert row.verdict() == "no mean: 3 tasks diverged"
+    assert row.verdict() == "3 task(s) diverged"
     assert (row.as_dict()["mean"], row.as_dict()["interval"]) == (None, None)
 
 
