@@ -25,7 +25,7 @@ def register_table(runs: Iterable[dict[str, Any]]) -> str:
     for run in runs:
         title = run["result"]["title"]
         for row in run["result"]["results"]:
-            figures = (_published(row.get("target")), in_words(row))
+            figures = (_published(row.get("target")), _unbroken(in_words(row)))
             verdict = row["verdict"] if row.get("target") else ""
             rows.append((title, row["protocol"], *figures, verdict))
             title = ""  # named once
@@ -58,28 +58,32 @@ def deviation_list(runs: Iterable[dict[str, Any]]) -> str:
 
 
 def _with_options(run: dict[str, Any]) -> str:
+    """The recipe's name and the options by which this run differs from it."""
     result, device = run["result"], run["environment"]["device"]
-    own = RECIPES[result["recipe"]].settings.get("n_iterations")
-    n_iterations = result["settings"].get("n_iterations")
-    options = {
-        "--n-iterations": None if n_iterations == own else n_iterations,
-        "--seed": None
-        if result["seed"] in (0, None) or RECIPES[result["recipe"]].seeds
-        else result["seed"],
-        "--device": None if device == "cpu" else "cuda",
-    }
-    given = [f"{name} {value}" for name, value in options.items() if value is not None]
-    return " ".join([result["recipe"], *given])
+    recipe = RECIPES[result["recipe"]]
+    given = [recipe.name]
+    if result["settings"].get("n_iterations") != recipe.settings.get("n_iterations"):
+        given.append(f"--n-iterations {result['settings']['n_iterations']}")
+    if recipe.seeds is None and result["seed"] != 0:
+        given.append(f"--seed {result['seed']}")
+    if device != "cpu":
+        given.append("--device cuda")
+    return " ".join(given)
 
 
 def _published(target: dict[str, Any] | None) -> str:
     if target is None:
         return ""
-    figure = in_words({"mean": target["value"], **target})
+    figure = _unbroken(in_words({"mean": target["value"], **target}))
     mark = f" {SECOND_HAND}" if target.get("second_hand") else ""
     at_least = target.get("at_least")
-    goal = "" if at_least is None else f"; to reach: {100 * at_least:.3g} %"
+    goal = "" if at_least is None else f"; to reach: {_unbroken(f'{100 * at_least:.3g} %')}"
     return f"{figure} ({target['source']}){mark}{goal}"
+
+
+def _unbroken(figure: str) -> str:
+    """Kept on one line, however narrow its column."""
+    return figure.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _hardware(made_in: dict[str, Any]) -> str:

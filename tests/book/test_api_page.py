@@ -30,6 +30,7 @@ PLUMBING = {
     "mlcode.recipes.baselines_omniglot",
     "mlcode.recipes.maml_omniglot",
     "mlcode.recipes.maml_sinusoid",
+    "mlcode.recipes.register",
     "mlcode.recipes.reproduction",
     "mlcode.runs",
     "mlcode.sources.cache",
