@@ -16,7 +16,8 @@ from mlcode.catalogue import LEARNERS, SOURCES
 from mlcode.checkpoints import n_saved
 from mlcode.command_line import main
 from mlcode.recipes import RECIPES
-from tests.helpers import python, same
+from tests.book.files import PAGES, prose
+from tests.helpers import REPOSITORY, python, same
 
 SHORT = ("--n-iterations", "3", "--n-tasks", "2")
 
@@ -170,6 +171,24 @@ def test_the_list_names_everything_in_aligned_columns():
         assert line[starts["target"] :].startswith(recipe.aim)
         assert line[starts["protocol"] :].startswith(recipe.protocol)
         assert line[starts["time"] :] == recipe.time
+
+
+def shown_commands():
+    """Every `python -m mlcode …` in the repository's pages and the book's."""
+    pages = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *PAGES]
+    shown = [re.findall(r"python -m mlcode ([a-z][^`#\n]*)", prose(page)) for page in pages]
+    return sorted({command.strip() for found in shown for command in found})
+
+
+@pytest.mark.parametrize("command", shown_commands())
+def test_every_command_that_a_page_shows_can_be_run(command):
+    name, *arguments = shlex.split(command)
+    assert name in main.commands
+    if arguments and "NAME" not in arguments:
+        with main.commands[name].make_context(name, arguments) as context:
+            chosen = context.params
+        known = {"learner": LEARNERS, "source": SOURCES, "recipe": RECIPES}
+        assert all(chosen[kind] in names for kind, names in known.items() if kind in chosen)
 
 
 @pytest.mark.parametrize(
