@@ -183,7 +183,7 @@ def interrupted(checkpoint: Path | None, again: Sequence[str], device: str) -> N
         click.echo("\nInterrupted before anything was saved.", err=True)
     else:
         device_too = [] if device == "cpu" else ["--device", device]
-        click.echo(f"\nInterrupted; {saved} iterations are saved. To go on:", err=True)
+        click.echo(f"\nInterrupted; saved after iteration {saved}. To go on:", err=True)
         click.echo(f"  {typed(*again, *device_too)}", err=True)
     sys.exit(INTERRUPTED)
 

@@ -127,7 +127,7 @@ def test_interrupted_it_goes_on_and_gives_the_same_result(tmp_path, monkeypatch)
     folder = tmp_path / "a folder"
     done = CliRunner().invoke(main, ["reproduce", "small-waves", "--out", str(folder)])
     assert done.exit_code == 130
-    assert "5 iterations are saved" in done.stderr
+    assert "saved after iteration 5." in done.stderr
     assert not (folder / "small_waves.json").exists()
     again = shlex.split(done.stderr.splitlines()[-1])
     done = CliRunner().invoke(main, again[3:])
