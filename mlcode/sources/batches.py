@@ -49,7 +49,7 @@ class Batches:
 
     @property
     def n_classes(self) -> int:
-        """How many classes there are: outputs that the classifier needs."""
+        """How many classes there are, which is how many outputs the classifier needs."""
         return len(self.characters) * len(quarter_turns(self.rotations, self.characters))
 
     def sample(
