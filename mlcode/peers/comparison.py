@@ -35,6 +35,7 @@ class Comparison:
         mlcode: The step as this package takes it.
         peers: The step in other libraries, by their import names.
         objective: The meta-objective in plain PyTorch, for finite differences. None: no such check.
+        dtypes: In which arithmetic the ledger takes the step.
     """
 
     title: str
@@ -44,6 +45,7 @@ class Comparison:
     mlcode: Prepare
     peers: Mapping[str, Prepare]
     objective: Callable[[nn.Module, Tasks, Any], Objective] | None = field(default=None)
+    dtypes: tuple[torch.dtype, ...] = (torch.float64, torch.float32)
 
 
 def sinusoid_problem(seed: int) -> Problem:
@@ -55,6 +57,33 @@ def sinusoid_problem(seed: int) -> Problem:
     return model, Sinusoids(dtype=torch.float64).sample(25, generator=generator)
 
 
+def image_comparison(downsampling: str) -> Comparison:
+    """MAML on a small ConvNet of one shape, in float64.
+
+    In float32 losses and meta-gradients agree to six digits, but the parameters do not: the biases
+    before batch norm have the gradient zero, and Adam turns its rounding into whole steps.
+    """
+    return Comparison(
+        title={"stride": "MAML, strided ConvNet", "pool": "MAML, pooling ConvNet"}[downsampling],
+        settings=images.ImageSetting,
+        grid=_grid(1, 3),
+        problem=partial(images.image_problem, downsampling=downsampling),
+        mlcode=images.by_mlcode,
+        peers=MAML_PEERS,
+        objective=maml_objective,
+        dtypes=(torch.float64,),
+    )
+
+
+def _grid(*step_counts: int) -> tuple[dict[str, Any], ...]:
+    """Every number of inner steps in both orders."""
+    return tuple(
+        {"n_inner_steps": n_inner_steps, "first_order": first_order}
+        for n_inner_steps in step_counts
+        for first_order in (False, True)
+    )
+
+
 MAML_PEERS = {
     "learn2learn": maml.by_learn2learn,
     "higher": maml.by_higher,
@@ -64,36 +93,12 @@ COMPARISONS = {
     "maml": Comparison(
         title="MAML",
         settings=maml.MAMLSetting,
-        grid=tuple(
-            {"n_inner_steps": n_inner_steps, "first_order": first_order}
-            for n_inner_steps in (1, 5)
-            for first_order in (False, True)
-        ),
+        grid=_grid(1, 5),
         problem=sinusoid_problem,
         mlcode=maml.by_mlcode,
         peers=MAML_PEERS,
         objective=maml_objective,
     ),
-    "maml-images": Comparison(
-        title="MAML, ConvNet with stride",
-        settings=images.ImageSetting,
-        grid=tuple(
-            {"n_inner_steps": n_inner_steps, "first_order": first_order}
-            for n_inner_steps in (1, 3)
-            for first_order in (False, True)
-        ),
-        problem=partial(images.image_problem, downsampling="stride"),
-        mlcode=images.by_mlcode,
-        peers=MAML_PEERS,
-        objective=maml_objective,
-    ),
-    "maml-images-pool": Comparison(
-        title="MAML, ConvNet with pooling",
-        settings=images.ImageSetting,
-        grid=({"n_inner_steps": 1}, {"n_inner_steps": 3}),
-        problem=partial(images.image_problem, downsampling="pool"),
-        mlcode=images.by_mlcode,
-        peers=MAML_PEERS,
-        objective=maml_objective,
-    ),
+    "maml-images": image_comparison("stride"),
+    "maml-images-pool": image_comparison("pool"),
 }

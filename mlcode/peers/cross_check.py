@@ -83,7 +83,7 @@ def cross_check(
 
 
 def ledger(device: torch.device | str = "cpu", *, verbose: bool = False) -> dict:
-    """Compare every algorithm in every setting of its grid and in both dtypes.
+    """Compare every algorithm in every setting of its grid and each of its dtypes.
 
     Args:
         device: Where to compute.
@@ -102,7 +102,7 @@ def ledger(device: torch.device | str = "cpu", *, verbose: bool = False) -> dict
     rows = []
     for algorithm, comparison in COMPARISONS.items():
         for setting in comparison.grid:
-            for dtype in (torch.float64, torch.float32):
+            for dtype in comparison.dtypes:
                 report = cross_check(algorithm, dtype=dtype, device=device, **setting)
                 if verbose:
                     print(report, end="\n\n")
