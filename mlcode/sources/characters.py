@@ -1,5 +1,6 @@
 """Classes of small images in memory: the form that `Glyphs`, `Omniglot` and photographs share."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from torch import Tensor
 from mlcode.checks import check_int
 
 QUARTERS = (0, 90, 180, 270)
+IN_CACHE = 1 << 18  # pixels that a core's second-level cache holds as float32: 1 MiB
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -77,10 +79,15 @@ class Characters:
             dtype: Of the result. None: torch's default.
         """
         # Whole images are copied, which is many times faster than indexing by class and drawing.
-        x = bank.flatten(1).index_select(0, index.flatten().to(bank.device))
-        x = x.view(*index.shape, *self.image_shape).to(dtype or torch.get_default_dtype())
-        # Processors and GPUs agree on a product to the last digit, which on a quotient they do not.
-        return x.mul_(1 / 255)
+        bank, places = bank.flatten(1), index.flatten().to(bank.device)
+        x = bank.new_empty(len(places), bank.shape[1], dtype=dtype or torch.get_default_dtype())
+        n_parts = 1
+        if x.device.type == "cpu":  # what was just converted is multiplied before it is evicted
+            n_parts = max(1, math.ceil(x.numel() / (IN_CACHE * torch.get_num_threads())))
+        for some, part in zip(places.chunk(n_parts), x.chunk(n_parts)):
+            # Processors and GPUs agree on a product to the last digit, on a quotient they do not.
+            part.copy_(bank.index_select(0, some)).mul_(1 / 255)
+        return x.view(*index.shape, *self.image_shape)
 
     def turned(
         self, angles: Sequence[int], device: torch.device

@@ -104,23 +104,12 @@ class Episodes:
         return Tasks(self._show(support, device), self._show(query, device))
 
     def _pick(self, n_tasks: int, generator: torch.Generator | None) -> tuple[_Picks, _Picks]:
-        def shuffled(*size: int, first: int) -> Int64[Tensor, "..."]:
-            """The `first` places of random permutations of the last axis."""
-            at = generator.device if generator is not None else "cpu"
-            return torch.rand(size, generator=generator, device=at).topk(first).indices
-
         n_drawings, n_images = self.characters.n_drawings, self.n_shot + self.n_query
-        classes = shuffled(n_tasks, self.n_classes, first=self.n_way)
-        drawings = shuffled(n_tasks, self.n_way, n_drawings, first=n_images)
-
-        def pick(drawings: Int64[Tensor, "task way image"]) -> _Picks:
-            each = drawings.shape[-1]
-            place = shuffled(n_tasks, self.n_way * each, first=self.n_way * each)
-            label = place // each
-            drawing = drawings.flatten(1).gather(1, place)
-            return _Picks(classes.gather(1, label) * n_drawings + drawing, label)
-
-        return pick(drawings[..., : self.n_shot]), pick(drawings[..., self.n_shot :])
+        classes = _distinct(n_tasks, self.n_classes, self.n_way, generator)
+        drawings = _shuffled((n_tasks, self.n_way, n_drawings), n_images, generator)
+        images = classes[..., None] * n_drawings + drawings
+        support, query = images[..., : self.n_shot], images[..., self.n_shot :]
+        return _in_random_order(support, generator), _in_random_order(query, generator)
 
     def _show(self, picks: _Picks, device: torch.device) -> Examples:
         if device not in self._kept:
@@ -144,3 +133,48 @@ class Episodes:
                 f"drawings a class need {needed} drawings of each class; {self.characters!r} has "
                 f"{there}. Use {advice}."
             )
+
+
+def _in_random_order(
+    images: Int64[Tensor, "task way image"], generator: torch.Generator | None
+) -> _Picks:
+    """The images of each task, all classes mixed; a class is called by its place among the ways."""
+    n_tasks, n_way, each = images.shape
+    place = _shuffled((n_tasks, n_way * each), n_way * each, generator)
+    return _Picks(images.flatten(1).gather(1, place), place // each)
+
+
+def _shuffled(
+    size: tuple[int, ...], first: int, generator: torch.Generator | None
+) -> Int64[Tensor, "..."]:
+    """The `first` places of random permutations of the last axis.
+
+    They sort random numbers: float64, of which no two are alike, so that the order is one.
+    """
+    at = generator.device if generator is not None else "cpu"
+    keys = torch.rand(size, generator=generator, device=at, dtype=torch.float64)
+    if keys.device.type == "cpu":  # where NumPy sorts three times as fast as torch
+        return torch.from_numpy(keys.numpy().argsort(-1))[..., :first]
+    return keys.argsort(-1)[..., :first]
+
+
+def _distinct(
+    n_rows: int, n: int, first: int, generator: torch.Generator | None
+) -> Int64[Tensor, "row first"]:
+    """In each row, `first` of the numbers 0 … n − 1 in random order, none twice.
+
+    Where few of many are asked for, shuffling all would take longer than the rest of a task.
+    """
+    if first * (first - 1) > n:  # a row drawn with replacement would hold a number twice too often
+        return _shuffled((n_rows, n), first, generator)
+    at = generator.device if generator is not None else "cpu"
+    drawn = torch.randint(n, (n_rows, first), generator=generator, device=at)
+    while len(again := _with_repeats(drawn)):  # drawn anew as a whole: what is left is uniform
+        drawn[again] = torch.randint(n, (len(again), first), generator=generator, device=at)
+    return drawn
+
+
+def _with_repeats(rows: Int64[Tensor, "row number"]) -> Int64[Tensor, "found"]:
+    """Which rows hold a number twice."""
+    ordered = rows.sort(-1).values
+    return (ordered[:, 1:] == ordered[:, :-1]).any(-1).nonzero()[:, 0]

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis.strategies import booleans, integers, lists, sampled_from
 
 from mlcode import Episodes
+from mlcode.sources import characters
 from mlcode.sources.characters import Characters
 from tests.helpers import SEEDS, same, seeded
 
@@ -23,11 +24,20 @@ def numbered(n_characters=N_CHARACTERS, n_drawings=N_DRAWINGS, height=2, width=2
     return Characters(images, tuple(f"A/{i}" for i in range(n_characters)), "numbered")
 
 
+def coloured(ink):
+    """The same as photographs: what is red in them says which they are, green and blue are flat."""
+    red = ink.images[:, :, None]
+    images = torch.cat([red, torch.full_like(red, 100), torch.full_like(red, 200)], 2)
+    return Characters(images, ink.names, "coloured")
+
+
 CHARACTERS = numbered()
+PHOTOGRAPHS = coloured(CHARACTERS)
+KINDS = sampled_from((CHARACTERS, PHOTOGRAPHS))
 
 
 def read(x):
-    """Character, drawing and angle of every image, out of its pixels."""
+    """Character, drawing and angle of every image, out of the pixels of its first channel."""
     corners = (x * 255).round().long()[..., 0, [0, 0, 1, 1], [0, 1, 1, 0]]  # clockwise
     # Turned anticlockwise by k quarters, the corner 255, number 2 of 4, is number 2 - k.
     quarters = (2 - corners.argmax(-1)) % 4
@@ -41,24 +51,27 @@ def classes(examples):
     return character * 360 + angle
 
 
-def episodes(n_way, n_shot, n_query, seed, n_tasks=4, **settings):
-    source = Episodes(CHARACTERS, n_way, n_shot, n_query, **settings)
+def episodes(n_way, n_shot, n_query, seed, n_tasks=4, of=CHARACTERS, **settings):
+    source = Episodes(of, n_way, n_shot, n_query, **settings)
     return source.sample(n_tasks, generator=seeded(seed))
 
 
-@given(n_way=WAYS, n_shot=SHOTS, n_query=QUERIES, seed=SEEDS, n_tasks=integers(1, 5))
-def test_shapes_are_task_example_channel_height_width(n_way, n_shot, n_query, seed, n_tasks):
-    support, query = episodes(n_way, n_shot, n_query, seed, n_tasks)
+@given(n_way=WAYS, n_shot=SHOTS, n_query=QUERIES, seed=SEEDS, n_tasks=integers(1, 5), of=KINDS)
+def test_shapes_are_task_example_channel_height_width(n_way, n_shot, n_query, seed, n_tasks, of):
+    support, query = episodes(n_way, n_shot, n_query, seed, n_tasks, of)
+    n_channels = 1 if of is CHARACTERS else 3
     for part, each in ((support, n_shot), (query, n_query)):
-        assert part.x.shape == (n_tasks, n_way * each, 1, 2, 2)
+        assert part.x.shape == (n_tasks, n_way * each, n_channels, 2, 2)
         assert part.y.shape == (n_tasks, n_way * each)
         assert part.x.dtype == torch.float32
         assert part.y.dtype == torch.int64
 
 
-@given(n_way=WAYS, n_shot=SHOTS, n_query=QUERIES, seed=SEEDS, rotations=ANGLES)
-def test_each_label_stands_for_one_class_of_its_task(n_way, n_shot, n_query, seed, rotations):
-    tasks = episodes(n_way, n_shot, n_query, seed, rotations=rotations)
+@given(n_way=WAYS, n_shot=SHOTS, n_query=QUERIES, seed=SEEDS, rotations=ANGLES, of=KINDS)
+def test_each_label_stands_for_one_class_of_its_task_and_no_class_has_two(
+    n_way, n_shot, n_query, seed, rotations, of
+):
+    tasks = episodes(n_way, n_shot, n_query, seed, of=of, rotations=rotations)
     named = torch.cat([classes(part) for part in tasks], 1)
     labels = torch.cat([part.y for part in tasks], 1)
     assert torch.equal(named[:, :, None] == named[:, None], labels[:, :, None] == labels[:, None])
@@ -72,18 +85,20 @@ def test_each_label_is_there_as_often_as_it_was_asked_for(n_way, n_shot, n_query
         assert torch.equal(part.y.sort(-1).values, expected)
 
 
-@given(n_way=WAYS, n_shot=SHOTS, n_query=QUERIES, seed=SEEDS, rotations=ANGLES)
-def test_no_image_is_in_a_task_twice(n_way, n_shot, n_query, seed, rotations):
-    tasks = episodes(n_way, n_shot, n_query, seed, rotations=rotations)
+@given(n_way=WAYS, n_shot=SHOTS, n_query=QUERIES, seed=SEEDS, rotations=ANGLES, of=KINDS)
+def test_no_image_is_in_a_task_twice_so_no_query_is_in_the_support(
+    n_way, n_shot, n_query, seed, rotations, of
+):
+    tasks = episodes(n_way, n_shot, n_query, seed, of=of, rotations=rotations)
     images = torch.cat([classes(p) * N_DRAWINGS + read(p.x)[1] for p in tasks], 1)
     assert all(len(task.unique()) == len(task) for task in images)
 
 
-@given(n_way=WAYS, n_shot=SHOTS, n_query=QUERIES, seed=SEEDS, rotations=ANGLES)
+@given(n_way=WAYS, n_shot=SHOTS, n_query=QUERIES, seed=SEEDS, rotations=ANGLES, of=KINDS)
 def test_images_are_turned_by_the_angles_asked_for_and_no_other(
-    n_way, n_shot, n_query, seed, rotations
+    n_way, n_shot, n_query, seed, rotations, of
 ):
-    tasks = episodes(n_way, n_shot, n_query, seed, rotations=rotations)
+    tasks = episodes(n_way, n_shot, n_query, seed, of=of, rotations=rotations)
     assert {int(angle) for part in tasks for angle in read(part.x)[2].unique()} <= set(rotations)
 
 
@@ -213,12 +228,30 @@ def test_settings_of_a_wrong_type_are_refused_by_type():
         Episodes(CHARACTERS, n_query=1).sample("3")
 
 
-def test_photographs_keep_their_three_colours():
-    images = torch.arange(4 * 3 * 3 * 2 * 2, dtype=torch.uint8).view(4, 3, 3, 2, 2)
-    photographs = Characters(images, tuple("abcd"), "train")
-    tasks = Episodes(photographs, 2, 1, 2).sample(5, generator=seeded(0))
-    assert tasks.support.x.shape == (5, 2, 3, 2, 2)
-    assert tasks.query.x.shape == (5, 4, 3, 2, 2)
-    known = images.flatten(0, 1).flatten(1)
-    shown = (tasks.query.x * 255).round().to(torch.uint8).flatten(2).flatten(0, 1)
-    assert all((known == image).all(1).any() for image in shown)
+@given(seed=SEEDS, rotations=booleans())
+def test_photographs_keep_their_three_colours_in_order(seed, rotations):
+    for part in episodes(5, 1, 3, seed, of=PHOTOGRAPHS, rotations=rotations):
+        green_and_blue = (part.x * 255).round()[:, :, 1:].flatten(3).unique(dim=-1)
+        assert torch.equal(green_and_blue[0, 0, :, 0], torch.tensor([100.0, 200.0]))
+        assert torch.equal(green_and_blue, green_and_blue[:1, :1].expand_as(green_and_blue))
+
+
+@given(seed=SEEDS, n_tasks=integers(1, 4), in_cache=integers(1, 100), of=KINDS)
+def test_in_however_many_parts_images_are_converted_they_are_the_same(seed, n_tasks, in_cache, of):
+    whole = episodes(5, 1, 3, seed, n_tasks, of)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(characters, "IN_CACHE", in_cache)
+        assert same(episodes(5, 1, 3, seed, n_tasks, of), whole)
+
+
+@pytest.mark.parametrize("n_way", [2, 3, 5])
+def test_every_order_of_classes_is_equally_likely(n_way):
+    """With 2 of 5 classes, repeats are drawn again; with 3 and all 5, classes are shuffled."""
+    of = numbered(n_characters=5)
+    tasks = episodes(n_way, 1, 1, seed=5, n_tasks=24_000, of=of)
+    by_label = read(tasks.support.x)[0].gather(1, tasks.support.y.argsort(1))
+    number = (by_label * 5 ** torch.arange(n_way)).sum(1)
+    counts = number.bincount()[number.unique()]
+    n_orders = math.perm(5, n_way)
+    assert len(counts) == n_orders
+    assert chi_squared(counts) < n_orders - 1 + 5 * math.sqrt(2 * (n_orders - 1))
