@@ -12,8 +12,8 @@ def linear_cka(
 
     ‖BᵀA‖² / (‖AᵀA‖ ‖BᵀB‖) with Frobenius norms, after each feature's mean is taken off. It compares
     which examples are close to which, so it does not change if either representation is turned,
-    scaled or moved. 1: the same up to that. 0: unrelated. NaN has no place here, so a representation
-    that is the same for every example is an error.
+    scaled or moved. 1: the same up to that. 0: unrelated. A representation that is the same for
+    every example has no relations to compare, which is an error.
 
     Args:
         a: One row an example.
