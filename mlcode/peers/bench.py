@@ -1,8 +1,8 @@
-"""`python -m mlcode.peers.bench`: how long a meta-step takes here and in the peers.
+"""`python -m mlcode.peers.bench`: how long a meta-step and its data take, here and in the peers.
 
 All contenders take MAML steps on the same sinusoids from the same weights, in one run, with the
-same outer optimizer; they are first shown to compute the same losses. Writes
-`records/bench_cpu.json` or `…_cuda.json`.
+same outer optimizer; they are first shown to compute the same losses. On a CPU, drawing tasks and
+loading images are timed as well. Writes `records/bench_cpu.json` or `…_cuda.json`.
 """
 
 import argparse
@@ -17,9 +17,11 @@ from torch import Tensor, nn
 from mlcode.peers import PEERS, maml, peer_name
 from mlcode.peers.comparison import sinusoid_problem
 from mlcode.peers.cross_check import full_precision
+from mlcode.peers.loading import bench_loading, loading_text
 from mlcode.peers.maml import MAMLSetting
 from mlcode.peers.meta_step import MetaGradient, Prepare, largest
 from mlcode.peers.report import render
+from mlcode.peers.sampling import bench_sampling, sampling_text
 from mlcode.peers.timing import interleaved, quartiles, ratios
 from mlcode.records import environment, write_record
 from mlcode.tasks import Tasks
@@ -31,6 +33,7 @@ Step = Callable[[], Tensor]
 # only if the gradients did.
 N_CHECKED = 3
 SAME_LOSS = 1e-5  # relative, in float32
+DATA_THREADS = 2  # for drawing tasks, whose images are large enough to share between cores
 
 
 def by_mlcode_compiled(model: nn.Module, setting: MAMLSetting) -> MetaGradient:
@@ -178,8 +181,22 @@ def main(arguments: list[str] | None = None) -> None:
         results.append(bench(setting, n_rounds=options.rounds, device=options.device))
         print(table(results[-1]), end="\n\n", flush=True)
     made_in = environment(*sorted(PEERS), device=options.device)
-    name = f"bench_{options.device}"
-    write_record(name, {"settings": results}, made_in=made_in, folder=options.folder)
+    result: dict[str, Any] = {"settings": results}
+    if options.device == "cpu":
+        result |= data_figures(options.rounds)
+    write_record(f"bench_{options.device}", result, made_in=made_in, folder=options.folder)
+
+
+def data_figures(n_rounds: int) -> dict[str, Any]:
+    """Time drawing and loading, print what came out and return it as the record holds it."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(DATA_THREADS)
+    try:
+        sampling, loading = bench_sampling(n_rounds=n_rounds), bench_loading()
+    finally:
+        torch.set_num_threads(threads)
+    print(sampling_text(sampling), loading_text(loading), sep="\n\n", flush=True)
+    return {"sampling": sampling, "loading": loading}
 
 
 if __name__ == "__main__":

@@ -52,12 +52,15 @@ def test_the_table_names_contenders_with_versions(result):
     )
 
 
-def test_the_command_writes_both_settings_to_a_record(monkeypatch, tmp_path):
+def test_the_command_writes_both_settings_and_the_data_to_a_record(monkeypatch, tmp_path):
     monkeypatch.setattr(command, "bench", lambda setting, **_: fake(setting))
+    monkeypatch.setattr(command, "data_figures", lambda n_rounds: {"sampling": {"n": n_rounds}})
     threads = torch.get_num_threads()
     command.main(["--folder", str(tmp_path), "--threads", str(threads)])
-    settings = read_record("bench_cpu", folder=tmp_path)["result"]["settings"]
-    assert [s["setting"] for s in settings] == ["1 step, second order", "5 steps, second order"]
+    result = read_record("bench_cpu", folder=tmp_path)["result"]
+    settings = [s["setting"] for s in result["settings"]]
+    assert settings == ["1 step, second order", "5 steps, second order"]
+    assert result["sampling"] == {"n": 30}
 
 
 def fake(setting):
