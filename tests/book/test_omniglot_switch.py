@@ -6,7 +6,7 @@ from nbclient import NotebookClient
 
 from tests.book.files import BOOK
 
-LINE = "characters = Glyphs  # or Omniglot"
+LINE = "characters = mlcode.Glyphs  # or mlcode.Omniglot"
 CHAPTERS = ("background/transfer", "background/tasks_and_evaluation", "optimization/maml_images")
 
 
@@ -21,6 +21,6 @@ def test_one_line_switches_the_chapter_to_omniglot(chapter, data, monkeypatch, t
     for cell in notebook.cells:
         if cell.cell_type == "code" and LINE in cell.source:
             switched += cell.source.count(LINE)
-            cell.source = cell.source.replace(LINE, "characters = Omniglot")
+            cell.source = cell.source.replace(LINE, "characters = mlcode.Omniglot")
     assert switched == 1
     NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
