@@ -6,6 +6,8 @@ from mlcode.networks import MLP, ConvNet
 from mlcode.optimization.implicit import ImplicitMAML
 from mlcode.optimization.learned_optimizer import LearnedOptimizer
 from mlcode.optimization.maml import MAML
+from mlcode.optimization.meta_sgd import MetaSGD
+from mlcode.optimization.reptile import Reptile
 from mlcode.sources.episodes import Episodes
 from mlcode.sources.glyphs import Glyphs
 from mlcode.sources.linear import LinearFunctions
@@ -27,7 +29,9 @@ __all__ = [
     "LearnedOptimizer",
     "LinearFunctions",
     "MetaLearner",
+    "MetaSGD",
     "Omniglot",
+    "Reptile",
     "Sinusoids",
     "TaskSource",
     "Tasks",

@@ -10,6 +10,7 @@ from mlcode.catalogue.entries import Learner, Setting
 from mlcode.networks import MLP, ConvNet
 from mlcode.optimization.implicit import ImplicitMAML
 from mlcode.optimization.maml import MAML
+from mlcode.optimization.meta_sgd import MetaSGD
 from mlcode.transfer.features import FeatureTransfer
 
 ON_IMAGES = ("glyphs", "omniglot")
@@ -42,6 +43,10 @@ def _anil(setting: Setting) -> MAML:
     return MAML(model, adapted=last, **inner_loop(setting))
 
 
+def _meta_sgd(setting: Setting) -> MetaSGD:
+    return MetaSGD(network(setting), **inner_loop(setting))
+
+
 def _implicit_maml(setting: Setting) -> ImplicitMAML:
     return ImplicitMAML(network(setting), **inner_loop(setting))
 
@@ -56,6 +61,9 @@ LEARNERS = {
         "the same without second derivatives", partial(_maml, first_order=True), INNER_LOOP
     ),
     "anil": Learner("MAML that adapts the head only (Raghu et al., 2020)", _anil, INNER_LOOP),
+    "meta-sgd": Learner(
+        "MAML with a learned rate for every parameter (Li et al., 2017)", _meta_sgd, INNER_LOOP
+    ),
     "implicit-maml": Learner(
         "MAML by implicit gradients (Rajeswaran et al., 2019)",
         _implicit_maml,
