@@ -11,15 +11,23 @@ from mlcode.networks import MLP, ConvNet
 from mlcode.optimization.implicit import ImplicitMAML
 from mlcode.optimization.maml import MAML
 from mlcode.optimization.meta_sgd import MetaSGD
+from mlcode.optimization.reptile import Reptile
+from mlcode.optimization.rules import Adam
 from mlcode.transfer.features import FeatureTransfer
 
-ON_IMAGES = ("glyphs", "omniglot")
+ON_IMAGES = ("glyphs", "omniglot", "miniimagenet")
 INNER_LOOP = ("inner_lr", "n_inner_steps", "n_test_steps", "statistics")
 
 
 def network(setting: Setting) -> nn.Module:
     """The network of the MAML paper for this kind of task."""
-    return MLP(1, 40, 40, 1) if setting.n_way is None else ConvNet(setting.n_way)
+    if setting.n_way is None:
+        return MLP(1, 40, 40, 1)
+    if setting.source == "miniimagenet":
+        return ConvNet(
+            setting.n_way, in_channels=3, n_filters=32, downsampling="pool", image_size=84
+        )
+    return ConvNet(setting.n_way)
 
 
 def inner_loop(setting: Setting) -> dict[str, Any]:
@@ -51,6 +59,12 @@ def _implicit_maml(setting: Setting) -> ImplicitMAML:
     return ImplicitMAML(network(setting), **inner_loop(setting))
 
 
+def _reptile(setting: Setting) -> Reptile:
+    settings = inner_loop(setting)
+    rule = Adam(settings.pop("inner_lr"), betas=(0.0, 0.999))
+    return Reptile(network(setting), rule=rule, **settings)
+
+
 def _pixels(setting: Setting) -> FeatureTransfer:
     return FeatureTransfer(n_way=setting.n_way, head="neighbour")
 
@@ -69,6 +83,13 @@ LEARNERS = {
         _implicit_maml,
         INNER_LOOP,
         usual={"n_inner_steps": 16},
+    ),
+    "reptile": Learner(
+        "a step towards where learning ends (Nichol et al., 2018)",
+        _reptile,
+        INNER_LOOP,
+        usual={"n_inner_steps": 5, "n_test_steps": 10, "inner_lr": 1e-3},
+        sources=ON_IMAGES,
     ),
     "pixels": Learner(
         "nearest neighbour on the pixels; nothing to train", _pixels, sources=ON_IMAGES

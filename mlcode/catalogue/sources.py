@@ -1,12 +1,14 @@
 """The sources of tasks by name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from mlcode.catalogue.entries import Setting, Source
 from mlcode.sources.characters import Characters
 from mlcode.sources.episodes import Episodes
 from mlcode.sources.glyphs import Glyphs
 from mlcode.sources.linear import LinearFunctions
+from mlcode.sources.mini_imagenet import MiniImageNet
 from mlcode.sources.omniglot import Omniglot
 from mlcode.sources.sinusoids import Sinusoids
 
@@ -18,10 +20,13 @@ IMAGES = {
     "inner_lr": 0.4,
     "statistics": "query",
 }
+PHOTOGRAPHS = IMAGES | {"n_query": 15, "inner_lr": 0.05}
 FUNCTIONS = {"n_shot": 10, "n_query": 10, "inner_lr": 0.01}
 
 
-def _images(text: str, characters: Callable[[str], Characters]) -> Source:
+def _images(
+    text: str, characters: Callable[[str], Characters], usual: Mapping[str, Any] = IMAGES
+) -> Source:
     def episodes(setting: Setting, split: str) -> Episodes:
         assert setting.n_way is not None  # `IMAGES` has one
         return Episodes(
@@ -32,7 +37,7 @@ def _images(text: str, characters: Callable[[str], Characters]) -> Source:
             rotations=bool(setting.rotations) and split.startswith("train"),
         )
 
-    return Source(text, episodes, IMAGES)
+    return Source(text, episodes, usual)
 
 
 def _functions(text: str, kind: type[Sinusoids] | type[LinearFunctions]) -> Source:
@@ -46,6 +51,11 @@ SOURCES = {
     "glyphs": _images("characters of 15 scripts, drawn from fonts; no download", Glyphs),
     "omniglot": _images(
         "1,623 handwritten characters; downloaded once, or from MLCODE_DATA", Omniglot
+    ),
+    "miniimagenet": _images(
+        "photographs of 100 classes; needs the reader's copy in MLCODE_DATA",
+        MiniImageNet,
+        PHOTOGRAPHS,
     ),
     "sinusoids": _functions("sine waves of random amplitude and phase", Sinusoids),
     "lines": _functions("lines through the origin, of random slope", LinearFunctions),

@@ -1,0 +1,64 @@
+"""The miniImageNet recipes on a small folder in the published form."""
+
+import csv
+import dataclasses
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mlcode.recipes import RECIPES, Options
+from mlcode.recipes.maml_mini_imagenet import MAMLMiniImageNet, run
+
+NAMES = ("maml-miniimagenet-5w1s", "maml-miniimagenet-5w5s")
+
+
+@pytest.fixture
+def photographs(tmp_path, monkeypatch):
+    """Five classes of twenty images of noise in each of two splits."""
+    root = tmp_path / "mini_imagenet"
+    (root / "images").mkdir(parents=True)
+    noise = np.random.default_rng(0)
+    for split in ("train", "test"):
+        rows = [("filename", "label")]
+        for label in range(5):
+            for i in range(20):
+                name = f"{split}{label}{i:08}.png"
+                pixels = noise.integers(0, 256, (84, 84, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(root / "images" / name)
+                rows.append((name, f"{split}{label}"))
+        with (root / f"{split}.csv").open("w", newline="") as file:
+            csv.writer(file).writerows(rows)
+    monkeypatch.setenv("MLCODE_DATA", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("photographs")
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_takes_a_step_on_photographs_and_is_measured(name):
+    recipe = RECIPES[name]
+    small = dataclasses.replace(
+        MAMLMiniImageNet(**recipe.settings), n_test_tasks=2, n_tasks=1, n_inner_steps=1
+    )
+    options = Options(n_iterations=1, compiled=False)
+    (result,) = run(small, options, recipe.target)
+    assert 0 <= result.estimate.mean <= 1
+    assert result.target == recipe.target
+    assert result.protocol == recipe.protocol
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_without_the_data_it_says_how_to_get_it_and_names_glyphs(name, monkeypatch):
+    monkeypatch.delenv("MLCODE_DATA", raising=False)
+    with pytest.raises(ValueError, match=r"image-net\.org.*Glyphs"):
+        RECIPES[name].run(Options())
+
+
+def test_the_settings_are_the_papers():
+    one, five = (MAMLMiniImageNet(**RECIPES[name].settings) for name in NAMES)
+    assert (one.n_shot, one.n_tasks, five.n_shot, five.n_tasks) == (1, 4, 5, 2)
+    for setting in (one, five):
+        assert (setting.n_inner_steps, setting.n_test_steps, setting.n_query) == (5, 10, 15)
+        assert setting.clip_grad_value == 10
+        assert setting.inner_lr == pytest.approx(0.01 * setting.n_way)
