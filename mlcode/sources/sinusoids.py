@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mlcode.checks import check_int, check_interval
+from mlcode.checks import check_int, check_interval, check_spread
 from mlcode.tasks import Examples, Tasks
 
 Interval = tuple[float, float]
@@ -40,11 +40,14 @@ class Sinusoids:
         amplitude: Interval from which A is drawn uniformly.
         phase: Interval from which φ is drawn uniformly, in radians.
         x_range: Interval from which inputs are drawn uniformly.
+        noise: Standard deviation of the Gaussian noise on support targets, in units of y; queries
+            stay exact. 0, as in the paper: then two points settle which wave it is.
         dtype: Of the tensors returned. None: torch's default.
 
     Raises:
         TypeError: If a count is not an integer or an interval not two numbers.
-        ValueError: If `n_shot` < 0, `n_query` < 1 or an interval is reversed or not finite.
+        ValueError: If `n_shot` < 0, `n_query` < 1, an interval is reversed or not finite or `noise`
+            is negative.
     """
 
     n_shot: int = 10
@@ -52,6 +55,7 @@ class Sinusoids:
     amplitude: Interval = (0.1, 5.0)
     phase: Interval = (0.0, math.pi)
     x_range: Interval = (-5.0, 5.0)
+    noise: float = 0.0
     dtype: torch.dtype | None = None
 
     def __post_init__(self) -> None:
@@ -59,6 +63,7 @@ class Sinusoids:
         check_int("n_query", self.n_query, minimum=1)
         for name in ("amplitude", "phase", "x_range"):
             check_interval(name, getattr(self, name))
+        check_spread("noise", self.noise)
 
     def waves(self, n_tasks: int, *, generator: torch.Generator | None = None) -> Waves:
         """Draw the tasks themselves: an amplitude and a phase for each."""
@@ -72,7 +77,13 @@ class Sinusoids:
         """Draw support and query points on given waves, as float64."""
         size = (len(waves.amplitude), self.n_shot + self.n_query, 1)
         x = uniform(self.x_range, size, generator)
-        return split(Examples(x, waves(x)), self.n_shot)
+        support, query = split(Examples(x, waves(x)), self.n_shot)
+        if self.noise:
+            noise = torch.randn(
+                support.y.shape, generator=generator, device=x.device, dtype=x.dtype
+            )
+            support = Examples(support.x, support.y + self.noise * noise)
+        return Tasks(support, query)
 
     def sample(
         self,

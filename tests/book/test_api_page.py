@@ -9,8 +9,8 @@ import pytest
 import mlcode
 from tests.book.files import BOOK
 
-ORDER = ["tasks", "learner", "networks", "sources", "optimization", "training", "evaluation"]
-ORDER += ["records", "plotting", "peers"]
+ORDER = ["tasks", "learner", "networks", "sources", "optimization", "metric"]
+ORDER += ["training", "evaluation", "records", "plotting", "peers"]
 
 # Modules that a reader of the book does not call.
 PLUMBING = {
@@ -28,6 +28,7 @@ PLUMBING = {
     "mlcode.peers.maml_objective",
     "mlcode.peers.timing",
     "mlcode.recipes.baselines_omniglot",
+    "mlcode.recipes.maml_mini_imagenet",
     "mlcode.recipes.maml_omniglot",
     "mlcode.recipes.maml_sinusoid",
     "mlcode.recipes.register",

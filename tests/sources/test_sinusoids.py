@@ -138,3 +138,19 @@ def test_settings_of_a_wrong_type_are_refused_by_type(arguments, message):
 def test_at_least_one_task_must_be_asked_for():
     with pytest.raises(ValueError, match="n_tasks must be at least 1; got 0"):
         Sinusoids().sample(0)
+
+
+def test_noise_is_on_support_targets_only_and_has_the_spread_asked_for():
+    exact = Sinusoids(n_shot=50, n_query=5, dtype=torch.float64)
+    noisy = Sinusoids(n_shot=50, n_query=5, noise=0.3, dtype=torch.float64)
+    a, b = (source.sample(200, generator=seeded(0)) for source in (exact, noisy))
+    assert same(a.query, b.query)
+    assert torch.equal(a.support.x, b.support.x)
+    difference = b.support.y - a.support.y
+    assert difference.std().item() == pytest.approx(0.3, rel=0.03)
+    assert difference.mean().abs() < 0.02
+
+
+def test_noise_below_zero_is_refused():
+    with pytest.raises(ValueError, match="noise"):
+        Sinusoids(noise=-0.1)
