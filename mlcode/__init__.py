@@ -2,6 +2,9 @@
 
 from mlcode.evaluation import Estimate, accuracy, evaluate
 from mlcode.learner import MetaLearner
+from mlcode.metric.matching import MatchingNetwork
+from mlcode.metric.prototypical import PrototypicalNetwork
+from mlcode.metric.siamese import Siamese
 from mlcode.networks import MLP, ConvNet
 from mlcode.optimization.implicit import ImplicitMAML
 from mlcode.optimization.learned_optimizer import LearnedOptimizer
@@ -28,10 +31,13 @@ __all__ = [
     "ImplicitMAML",
     "LearnedOptimizer",
     "LinearFunctions",
+    "MatchingNetwork",
     "MetaLearner",
     "MetaSGD",
     "Omniglot",
+    "PrototypicalNetwork",
     "Reptile",
+    "Siamese",
     "Sinusoids",
     "TaskSource",
     "Tasks",

@@ -16,10 +16,21 @@ def nearest_centroid(
 
     The class of the nearest mean has the largest output. A class without examples has −∞.
     """
+    means, count = class_means(z, y, n_way)
+    return torch.where(count > 0, -squared_distances(query_z, means), -torch.inf)
+
+
+def class_means(
+    z: Float[Tensor, "support feature"], y: Int64[Tensor, "support"], n_way: int
+) -> tuple[Float[Tensor, "n_way feature"], Float[Tensor, "n_way"]]:
+    """The mean of each class and its number of examples, all classes at once.
+
+    One product with the labels one-hot adds up every class. The mean of a class without examples is
+    0 here, and not 0/0; its count says so.
+    """
     member = F.one_hot(y, n_way).to(z.dtype)
     count = member.sum(0)
-    means = (member.T @ z) / count.clamp(min=1)[:, None]
-    return torch.where(count > 0, -squared_distances(query_z, means), -torch.inf)
+    return (member.T @ z) / count.clamp(min=1)[:, None], count
 
 
 def nearest_neighbour(
