@@ -1,12 +1,24 @@
 """Published experiments, run in full; each writes a record that the book's tables are made from."""
 
-from mlcode.recipes import baselines_omniglot, maml_mini_imagenet, maml_omniglot, maml_sinusoid
+from mlcode.recipes import (
+    baselines_omniglot,
+    maml_mini_imagenet,
+    maml_omniglot,
+    maml_sinusoid,
+    metric_omniglot,
+)
 from mlcode.recipes.recipe import Options, Recipe, Result, Target
 from mlcode.recipes.reproduction import reproduce
 
 RECIPES = {
     recipe.name: recipe
-    for module in (maml_sinusoid, maml_omniglot, maml_mini_imagenet, baselines_omniglot)
+    for module in (
+        maml_sinusoid,
+        maml_omniglot,
+        maml_mini_imagenet,
+        metric_omniglot,
+        baselines_omniglot,
+    )
     for recipe in module.RECIPES
 }
 

@@ -31,6 +31,7 @@ PLUMBING = {
     "mlcode.recipes.maml_mini_imagenet",
     "mlcode.recipes.maml_omniglot",
     "mlcode.recipes.maml_sinusoid",
+    "mlcode.recipes.metric_omniglot",
     "mlcode.recipes.register",
     "mlcode.recipes.reproduction",
     "mlcode.runs",
