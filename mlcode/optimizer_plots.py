@@ -1,6 +1,7 @@
 """Pictures of optimizers: their rates, their runs, their steps, and how they compare."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -24,8 +25,9 @@ def draw_rates(ax: Axes, rates: Mapping[str, Float[Tensor, "*weight"]], *, start
         spread = (np.arange(len(dots)) * 0.618) % 1 - 0.5 if len(dots) > 1 else 0.0
         ax.plot(dots, row + 0.7 * spread, ".", ms=3.5, alpha=0.5, color=COLOURS["blue"], mew=0)
         ax.plot(np.median(dots), row, "|", ms=14, mew=2, color=COLOURS["orange"])
-        place = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": 9}
-        ax.annotate(f"{np.mean(dots < 0):.0%} negative", (1.01, row), **place)
+        share = f"{np.mean(dots < 0):.0%} negative"
+        place = ("axes fraction", "data")
+        ax.annotate(share, (1.01, row), xycoords=place, va="center", fontsize=9)
     ax.axvline(0, color=COLOURS["black"], lw=0.8)
     ax.axvline(start, color=COLOURS["black"], lw=0.8, ls=":")
     ax.set_yticks(range(len(rates)), list(rates))
@@ -106,7 +108,7 @@ def draw_ratios(
         at = np.array([place for place, row in enumerate(rows.values()) if name in row])
         values = np.array([row[name] for row in rows.values() if name in row])
         within = values <= largest  # False where it is not a number
-        style = {"ls": "", "marker": marker, "color": COLOURS[colour]}
+        style: dict[str, Any] = {"ls": "", "marker": marker, "color": COLOURS[colour]}
         ax.plot(values[within], at[within], label=name, **style)
         edge = np.full((~within).sum(), largest)
         ax.plot(edge, at[~within], markerfacecolor="white", **style)
