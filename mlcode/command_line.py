@@ -1,4 +1,4 @@
-"""The commands of `python -m mlcode`: train, evaluate, reproduce, list."""
+"""The commands of `python -m mlcode`: train, evaluate, predict, reproduce, list."""
 
 import json
 import shlex
@@ -11,6 +11,7 @@ from typing import Any
 import click
 import torch
 
+from mlcode import predict as predictions
 from mlcode import runs
 from mlcode.catalogue import LEARNERS, SOURCES, setting_of
 from mlcode.checkpoints import n_saved
@@ -21,6 +22,7 @@ from mlcode.recipes.recipe import in_words
 from mlcode.recipes.reproduction import newest_checkpoint
 
 FAILED, REFUSED, INTERRUPTED = 1, 2, 130
+WHOSE = "Whose batch statistics serve queries: query, support or, of metric-based, together"
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
@@ -54,7 +56,7 @@ def run_options(command: Callable) -> Callable:
         ("--inner-lr", float, "Rate of an inner step. [images 0.4, functions 0.01]"),
         ("--n-inner-steps", int, "Inner steps in training. [1; implicit-maml 16]"),
         ("--n-test-steps", int, "Inner steps at test. [as many]"),
-        ("--statistics", str, "Whose batch statistics serve queries: query or support. [query]"),
+        ("--statistics", str, f"{WHOSE}. [query; together]"),
         ("--meta-lr", float, "Rate of Adam, the outer optimizer. [0.001]"),
         ("--n-tasks", int, "Tasks in an outer step. [16]"),
         ("--n-iterations", int, "Outer steps in all. [1000]"),
@@ -114,9 +116,11 @@ def train(learner: str, source: str, device: str, out: Path, resume: bool, **opt
 @click.argument("folder", type=FOLDER)
 @click.option("--split", default="test", show_default=True, help="Of an image source.")
 @click.option("--n-tasks", default=600, show_default=True, help="Test tasks.")
+@click.option("--n-way", type=int, help="Classes a task, for learners that can. [as in training]")
+@click.option("--n-shot", type=int, help="Support examples, of each class. [as in training]")
 @click.option("--n-query", type=int, help="Query examples, of each class. [as in training]")
 @click.option("--n-test-steps", type=int, help="Inner steps. [as the run says]")
-@click.option("--statistics", help="Whose batch statistics: query or support. [as in training]")
+@click.option("--statistics", help=f"{WHOSE} or frozen. [as in training]")
 @device_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @says_what_is_wrong
@@ -133,6 +137,30 @@ def evaluate(
         return
     metric = what.pop("metric")
     table([(name, str(value)) for name, value in what.items()] + [(metric, f"{estimate:.4f}")])
+
+
+@main.command()
+@click.argument("run", type=FOLDER)
+@click.argument("support", type=FOLDER)
+@click.argument("queries", type=FOLDER)
+@click.option("--out", type=FOLDER, help="Folder for the table and the picture. [RUN/predictions]")
+@click.option("--grey", is_flag=True, help="Take the brightness of images in colour.")
+@device_option
+@says_what_is_wrong
+def predict(
+    run: Path, support: Path, queries: Path, out: Path | None, grey: bool, device: str
+) -> None:
+    """Name the class of each image in the folder QUERIES.
+
+    RUN is what `train` left, with any learner of images. SUPPORT holds one sub-folder a class, with
+    one or more images of it. Images are square drawings of dark ink on light paper, or light on
+    dark, of any size above the network's; each is answered alone. Prints every answer with its
+    confidence and the next likely class, and saves them as a table and as a picture.
+    """
+    answers = predictions.answer(run, support, queries, check_device(device), grey=grey)
+    table([("query", "class", "confidence", "next", "confidence"), *answers.rows()])
+    for path in predictions.save(answers, out or run / "predictions"):
+        click.echo(f"Saved {path}")
 
 
 @main.command()

@@ -32,7 +32,7 @@ def draw_images(
     for place, image in enumerate(images):
         row, column = divmod(place, n_columns)
         top, left = row * cell_height + (cell_height - GAP - height), column * cell_width
-        canvas[top : top + height, left : left + width] = _light(image)
+        canvas[top : top + height, left : left + width] = shaded(image)
     ax.imshow(canvas, interpolation="nearest")
     for place, label in enumerate(labels):
         row, column = divmod(place, n_columns)
@@ -41,7 +41,7 @@ def draw_images(
     ax.set_axis_off()
 
 
-def _light(image: Tensor) -> np.ndarray:
+def shaded(image: Shaped[Tensor, "*colour height width"]) -> np.ndarray:
     """An image as height × width × 3 in [0, 1]: ink turned dark, colours as they are."""
     values = image.detach().cpu()
     array = (values if values.is_floating_point() else values / 255).double().numpy()

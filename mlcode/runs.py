@@ -25,6 +25,10 @@ from mlcode.catalogue import (
 from mlcode.checkpoints import load_learner
 from mlcode.evaluation import Estimate, evaluate
 from mlcode.learner import MetaLearner
+from mlcode.metric.metric_learner import MetricLearner
+from mlcode.networks import ConvNet
+from mlcode.sources.batches import Batches
+from mlcode.sources.episodes import Episodes
 from mlcode.training import History, train
 
 CHECKPOINT, SETTING = "checkpoint.pt", "setting.json"
@@ -88,7 +92,8 @@ def measure(
 
     Args:
         folder: Where it lies.
-        changes: Settings of the test that differ from those of training.
+        changes: Settings of the test that differ from those of training. The statistics of a
+            metric-based learner may also be "frozen": those of training images.
         split: Of the source.
         n_tasks: Test tasks.
         device: Where to compute.
@@ -99,12 +104,20 @@ def measure(
     stored = read_setting(folder)
     kept = {name: value for name, value in asdict(stored).items() if value is not None}
     named = {"learner": kept.pop("learner"), "source": kept.pop("source")}
-    setting = setting_of(**named, given={**kept, **changes})
+    frozen = changes.get("statistics") == "frozen" and isinstance(
+        make_learner(stored), MetricLearner
+    )
+    changed = {k: v for k, v in changes.items() if not (frozen and k == "statistics")}
+    setting = setting_of(**named, given={**kept, **changed})
     learner = make_learner(setting)
     n_iterations = load_learner(folder / CHECKPOINT, learner) if is_trained(learner) else 0
     metric_name, metric = metric_of(setting)
     source = make_source(setting, split)
-    estimate = evaluate(learner.to(device), source, n_tasks, metric=metric)
+    learner.to(device)
+    if frozen:
+        freeze(learner, setting, device)
+        setting = replace(setting, statistics="frozen")
+    estimate = evaluate(learner, source, n_tasks, metric=metric)
     protocol = ("n_way", "n_shot", "n_query", "n_test_steps", "statistics")
     return {
         **named,
@@ -114,6 +127,21 @@ def measure(
         "n_tasks": n_tasks,
         "metric": metric_name,
     }, estimate
+
+
+def freeze(learner: MetaLearner, setting: Setting, device: torch.device) -> None:
+    """Have a metric-based learner's encoder use the batch statistics of training images.
+
+    Of 2,000 images of 28 × 28 pixels, or as many larger ones as take the same memory.
+    """
+    source = make_source(setting, "train")
+    encoder = learner.encoder if isinstance(learner, MetricLearner) else None
+    if not (isinstance(encoder, ConvNet) and isinstance(source, Episodes)):
+        raise ValueError(f"{setting.learner} on {setting.source} has no statistics to freeze.")
+    n_images = 2000 * 28**2 // encoder.image_shape[1] ** 2
+    batches = Batches(source.characters, n_images, rotations=source.rotations)
+    generator = torch.Generator().manual_seed(setting.seed)
+    encoder.freeze_statistics(batches.sample(1, generator=generator, device=device).query.x[0])
 
 
 def is_trained(learner: MetaLearner) -> bool:

@@ -1,5 +1,6 @@
 """The learners by name. One more entry in `LEARNERS` offers one more learner."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -7,6 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from mlcode.catalogue.entries import Learner, Setting
+from mlcode.metric import MatchingNetwork, MetricLearner, PrototypicalNetwork, Siamese
 from mlcode.networks import MLP, ConvNet
 from mlcode.optimization.implicit import ImplicitMAML
 from mlcode.optimization.maml import MAML
@@ -16,6 +18,7 @@ from mlcode.optimization.rules import Adam
 from mlcode.transfer.features import FeatureTransfer
 
 ON_IMAGES = ("glyphs", "omniglot", "miniimagenet")
+PHOTOGRAPHS: dict[str, Any] = {"in_channels": 3, "downsampling": "pool", "image_size": 84}
 INNER_LOOP = ("inner_lr", "n_inner_steps", "n_test_steps", "statistics")
 
 
@@ -24,10 +27,13 @@ def network(setting: Setting) -> nn.Module:
     if setting.n_way is None:
         return MLP(1, 40, 40, 1)
     if setting.source == "miniimagenet":
-        return ConvNet(
-            setting.n_way, in_channels=3, n_filters=32, downsampling="pool", image_size=84
-        )
+        return ConvNet(setting.n_way, n_filters=32, **PHOTOGRAPHS)
     return ConvNet(setting.n_way)
+
+
+def encoder(setting: Setting) -> nn.Module:
+    """The same without a head, with the 64 filters of the papers on metrics; for ink strided."""
+    return ConvNet(None, **PHOTOGRAPHS) if setting.source == "miniimagenet" else ConvNet(None)
 
 
 def inner_loop(setting: Setting) -> dict[str, Any]:
@@ -65,8 +71,31 @@ def _reptile(setting: Setting) -> Reptile:
     return Reptile(network(setting), rule=rule, **settings)
 
 
+def _prototypical(setting: Setting) -> PrototypicalNetwork:
+    return PrototypicalNetwork(encoder(setting), statistics=setting.statistics or "together")
+
+
+def _matching(setting: Setting) -> MatchingNetwork:
+    return MatchingNetwork(
+        encoder(setting),
+        temperature=0.1,
+        learned_temperature=True,
+        statistics=setting.statistics or "together",
+    )
+
+
+def _siamese(setting: Setting) -> Siamese:
+    return Siamese(encoder(setting), pairs="hard", statistics=setting.statistics or "together")
+
+
 def _pixels(setting: Setting) -> FeatureTransfer:
     return FeatureTransfer(n_way=setting.n_way, head="neighbour")
+
+
+def _metric(text: str, build: Callable[[Setting], MetricLearner]) -> Learner:
+    return Learner(
+        text, build, ("statistics",), usual={"statistics": "together"}, sources=ON_IMAGES
+    )
 
 
 LEARNERS = {
@@ -91,6 +120,11 @@ LEARNERS = {
         usual={"n_inner_steps": 5, "n_test_steps": 10, "inner_lr": 1e-3},
         sources=ON_IMAGES,
     ),
+    "protonet": _metric(
+        "the nearest class mean in a learned space (Snell et al., 2017)", _prototypical
+    ),
+    "matching": _metric("attention over the support set (Vinyals et al., 2016)", _matching),
+    "siamese": _metric("the nearest example, learned from pairs (Hadsell et al., 2006)", _siamese),
     "pixels": Learner(
         "nearest neighbour on the pixels; nothing to train", _pixels, sources=ON_IMAGES
     ),
