@@ -12,15 +12,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from mlcode.networks import MLP
-from mlcode.peers import images, maml
+from mlcode.peers import images, implicit, maml, meta_sgd, metric, reptile, rules
 from mlcode.peers.finite_differences import Objective
 from mlcode.peers.maml_objective import maml_objective
 from mlcode.peers.meta_step import Prepare
-from mlcode.sources.sinusoids import Sinusoids
+from mlcode.peers.problems import (
+    Problem,
+    linear_problem,
+    noise_problem,
+    sinusoid_problem,
+    smooth_problem,
+)
 from mlcode.tasks import Tasks
-
-Problem = tuple[nn.Module, Tasks]
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class Comparison:
         problem: Makes a model and tasks from a seed, in float64 on the CPU.
         mlcode: The step as this package takes it.
         peers: The step in other libraries, by their import names.
+        witnesses: The step by other means, such as a closed form, by what the table calls them.
         objective: The meta-objective in plain PyTorch, for finite differences. None: no such check.
         dtypes: In which arithmetic the ledger takes the step.
     """
@@ -44,17 +48,9 @@ class Comparison:
     problem: Callable[[int], Problem]
     mlcode: Prepare
     peers: Mapping[str, Prepare]
+    witnesses: Mapping[str, Prepare] = field(default_factory=dict)
     objective: Callable[[nn.Module, Tasks, Any], Objective] | None = field(default=None)
     dtypes: tuple[torch.dtype, ...] = (torch.float64, torch.float32)
-
-
-def sinusoid_problem(seed: int) -> Problem:
-    """The MAML paper's network and a batch of its size: 25 sinusoids, 10 shots."""
-    with torch.random.fork_rng(devices=[]):  # the caller's global generator stays where it was
-        torch.manual_seed(seed)
-        model = MLP(1, 40, 40, 1).to(torch.float64)
-    generator = torch.Generator().manual_seed(seed)
-    return model, Sinusoids(dtype=torch.float64).sample(25, generator=generator)
 
 
 def image_comparison(downsampling: str) -> Comparison:
@@ -68,7 +64,7 @@ def image_comparison(downsampling: str) -> Comparison:
         settings=images.ImageSetting,
         grid=_grid(1, 3),
         problem=partial(images.image_problem, downsampling=downsampling),
-        mlcode=images.by_mlcode,
+        mlcode=maml.by_mlcode,
         peers=MAML_PEERS,
         objective=maml_objective,
         dtypes=(torch.float64,),
@@ -89,7 +85,9 @@ MAML_PEERS = {
     "higher": maml.by_higher,
     "torchopt": maml.by_torchopt,
 }
-COMPARISONS = {
+RULE_PEERS = {"higher": maml.by_higher, "torchopt": maml.by_torchopt}
+FLOAT64 = (torch.float64,)
+COMPARISONS: dict[str, Comparison] = {
     "maml": Comparison(
         title="MAML",
         settings=maml.MAMLSetting,
@@ -101,4 +99,85 @@ COMPARISONS = {
     ),
     "maml-images": image_comparison("stride"),
     "maml-images-pool": image_comparison("pool"),
+    "maml-momentum": Comparison(
+        title="MAML, momentum within",
+        settings=rules.MomentumSetting,
+        grid=_grid(5),
+        problem=smooth_problem,
+        mlcode=maml.by_mlcode,
+        peers=RULE_PEERS,
+        objective=maml_objective,
+        dtypes=FLOAT64,
+    ),
+    "maml-adam": Comparison(
+        title="MAML, Adam within",
+        settings=rules.AdamSetting,
+        grid=_grid(5),
+        problem=smooth_problem,
+        mlcode=maml.by_mlcode,
+        peers=RULE_PEERS,
+        objective=maml_objective,
+        dtypes=FLOAT64,
+    ),
+    "maml-checkpointed": Comparison(
+        title="MAML, checkpointed",
+        settings=rules.CheckpointSetting,
+        grid=_grid(9),
+        problem=sinusoid_problem,
+        mlcode=rules.by_mlcode_checkpointed,
+        peers={"learn2learn": maml.by_learn2learn},
+        witnesses={"the plain unroll": maml.by_mlcode},
+        dtypes=FLOAT64,
+    ),
+    "implicit": Comparison(
+        title="Implicit MAML",
+        settings=implicit.ImplicitSetting,
+        grid=({},),
+        problem=noise_problem,
+        mlcode=implicit.by_mlcode,
+        peers={"torchopt": implicit.by_torchopt},
+        objective=implicit.implicit_objective,
+        dtypes=FLOAT64,
+    ),
+    "implicit-linear": Comparison(
+        title="Implicit MAML, linear model",
+        settings=implicit.ImplicitSetting,
+        grid=({},),
+        problem=linear_problem,
+        mlcode=implicit.by_mlcode,
+        peers={"torchopt": implicit.by_torchopt},
+        witnesses={"the exact solution": implicit.exactly},
+        dtypes=FLOAT64,
+    ),
+    "reptile": Comparison(
+        title="Reptile",
+        settings=reptile.ReptileSetting,
+        grid=({"n_inner_steps": 1}, {"n_inner_steps": 5}),
+        problem=sinusoid_problem,
+        mlcode=reptile.by_mlcode,
+        peers={"learn2learn": reptile.by_learn2learn, "higher": reptile.by_higher},
+        witnesses={"by hand": reptile.by_hand},
+        dtypes=FLOAT64,
+    ),
+    "reptile-adam": Comparison(
+        title="Reptile, Adam within",
+        settings=reptile.ReptileAdamSetting,
+        grid=({"n_inner_steps": 5},),
+        problem=sinusoid_problem,
+        mlcode=reptile.by_mlcode,
+        peers={"higher": reptile.by_higher},
+        witnesses={"by hand": reptile.by_hand},
+        dtypes=FLOAT64,
+    ),
+    "meta-sgd": Comparison(
+        title="Meta-SGD",
+        settings=meta_sgd.MetaSGDSetting,
+        grid=_grid(1, 3),
+        problem=meta_sgd.meta_sgd_problem,
+        mlcode=meta_sgd.by_mlcode,
+        peers={"learn2learn": meta_sgd.by_learn2learn, "higher": meta_sgd.by_higher},
+        objective=meta_sgd.meta_sgd_objective,
+        dtypes=FLOAT64,
+    ),
+    **metric.metric_comparisons(),
 }

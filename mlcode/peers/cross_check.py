@@ -66,10 +66,11 @@ def cross_check(
     absent = tuple(name for name in comparison.peers if name not in present)
     with full_precision():
         ours = meta_step(comparison.mlcode, model, tasks, settings)
+        others = {name: comparison.peers[name] for name in present} | dict(comparison.witnesses)
         rows = [
             Row(name, **difference(ours, theirs)._asdict())
-            for name in present
-            for theirs in [meta_step(comparison.peers[name], model, tasks, settings)]
+            for name, prepare in others.items()
+            for theirs in [meta_step(prepare, model, tasks, settings)]
         ]
         if any(settings == comparison.settings(**changes) for changes in comparison.grid):
             rows += _recorded_rows(comparison.title, str(settings), dtype_name(dtype), absent)

@@ -1,18 +1,14 @@
 """MAML on images: mlcode's network with its own batch norm against torch's layers in the peers."""
 
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
 from mlcode.learner import LossFn
-from mlcode.networks import ConvNet
-from mlcode.peers.maml import MAMLSetting, maml_learner
-from mlcode.peers.meta_step import MetaGradient
+from mlcode.peers.maml import MAMLSetting
+from mlcode.peers.networks import TorchConvNet
 from mlcode.tasks import Examples, Tasks
 
 
@@ -28,80 +24,6 @@ class ImageSetting(MAMLSetting):
     inner_lr: float = 0.4
     meta_lr: float = 1e-5
     loss_fn: LossFn = F.cross_entropy
-
-
-class TorchBlock(nn.Module):
-    """Convolution, batch norm, ReLU and, in the pooling shape, max-pooling.
-
-    Args:
-        n_in: Channels that come.
-        n_out: Channels that go.
-        downsampling: "stride" or "pool".
-    """
-
-    def __init__(self, n_in: int, n_out: int, downsampling: str) -> None:
-        super().__init__()
-        self.pool = downsampling == "pool"
-        self.conv = nn.Conv2d(n_in, n_out, 3, 1 if self.pool else 2, padding=1)
-        self.norm = nn.BatchNorm2d(n_out, track_running_stats=False)
-
-    def forward(
-        self, x: Float[Tensor, "example n_in height width"]
-    ) -> Float[Tensor, "example n_out half_height half_width"]:
-        """One block."""
-        x = F.relu(self.norm(self.conv(x)))
-        return F.max_pool2d(x, 2) if self.pool else x
-
-
-class TorchConvNet(nn.Module):
-    """The network of `mlcode.ConvNet`, of torch's own layers and with the same parameter names.
-
-    Args:
-        n_out: Outputs.
-        n_filters: Channels.
-        downsampling: "stride" or "pool".
-        image_size: Pixels along each side.
-        n_blocks: How many blocks.
-    """
-
-    def __init__(
-        self, n_out: int, n_filters: int, downsampling: str, image_size: int, n_blocks: int
-    ) -> None:
-        super().__init__()
-        self.options: dict[str, Any] = {
-            "n_filters": n_filters,
-            "downsampling": downsampling,
-            "image_size": image_size,
-            "n_blocks": n_blocks,
-        }
-        channels = [1] + [n_filters] * n_blocks
-        self.body = nn.Sequential(*(TorchBlock(a, b, downsampling) for a, b in pairwise(channels)))
-        side = image_size // 2**n_blocks if downsampling == "pool" else 1
-        self.head = nn.Linear(n_filters * side**2, n_out)
-
-    def forward(
-        self, x: Float[Tensor, "example channel height width"]
-    ) -> Float[Tensor, "example target"]:
-        """The blocks, then the head."""
-        x = self.body(x)
-        return self.head(x.flatten(1) if self.options["downsampling"] == "pool" else x.mean((2, 3)))
-
-
-def by_mlcode(model: nn.Module, setting: MAMLSetting) -> MetaGradient:
-    """The step of mlcode's `ConvNet` on the very parameters of `model`."""
-    assert isinstance(model, TorchConvNet)
-    network = ConvNet(model.head.out_features, **model.options)
-    for name, parameter in model.named_parameters():
-        owner, _, last = name.rpartition(".")
-        setattr(network.get_submodule(owner), last, parameter)
-    learner = maml_learner(network, setting)
-
-    def meta_gradient(tasks: Tasks) -> Tensor:
-        loss = learner(tasks)
-        loss.backward()
-        return loss.detach()
-
-    return meta_gradient
 
 
 def image_problem(seed: int, downsampling: str) -> tuple[nn.Module, Tasks]:

@@ -1,6 +1,9 @@
 """MAML's meta-gradient in mlcode, learn2learn, higher and TorchOpt, each as its users write it."""
 
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -9,8 +12,11 @@ from torch.func import functional_call
 
 from mlcode import peers
 from mlcode.learner import LossFn
+from mlcode.optimization.inner_loop import UpdateRule
 from mlcode.optimization.maml import MAML
+from mlcode.optimization.rules import GradientDescent
 from mlcode.peers.meta_step import MetaGradient
+from mlcode.peers.networks import own_network
 from mlcode.tasks import Tasks
 
 
@@ -24,19 +30,34 @@ class MAMLSetting:
     meta_lr: float = 0.001
     loss_fn: LossFn = F.mse_loss
 
+    @property
+    def rule(self) -> UpdateRule:
+        """The inner step in mlcode."""
+        return GradientDescent(self.inner_lr)
+
+    @property
+    def optimizer(self) -> tuple[str, dict[str, Any]]:
+        """The inner step in torch, higher and TorchOpt: the optimizer's name and its options."""
+        return "SGD", {"lr": self.inner_lr}
+
+    def override(self, step: int) -> dict[str, list] | None:
+        """Options that higher's optimizer needs in inner step number `step`, counted from 1."""
+        return None
+
     def __str__(self) -> str:
         steps = f"{self.n_inner_steps} step{'s' if self.n_inner_steps != 1 else ''}"
         return f"{steps}, {'first' if self.first_order else 'second'} order"
 
 
 def maml_learner(model: nn.Module, setting: MAMLSetting) -> MAML:
-    """mlcode's learner with these settings, around `model` itself."""
+    """mlcode's learner with these settings, around `model` itself or its `own_network`."""
     return MAML(
-        model,
+        own_network(model),
         inner_lr=setting.inner_lr,
         n_inner_steps=setting.n_inner_steps,
         loss_fn=setting.loss_fn,
         first_order=setting.first_order,
+        rule=setting.rule,
     )
 
 
@@ -80,7 +101,7 @@ def by_higher(model: nn.Module, setting: MAMLSetting) -> MetaGradient:
     meta-gradient is by definition the query loss's gradient there, handed to the initial weights.
     """
     parameters = list(model.parameters())
-    optimizer = torch.optim.SGD(parameters, lr=setting.inner_lr)
+    optimizer = torch_optimizer(setting, parameters)
 
     def meta_gradient(tasks: Tasks) -> Tensor:
         total = parameters[0].new_zeros(())
@@ -91,8 +112,8 @@ def by_higher(model: nn.Module, setting: MAMLSetting) -> MetaGradient:
                 copy_initial_weights=False,
                 track_higher_grads=not setting.first_order,
             ) as (fast, inner):
-                for _ in range(setting.n_inner_steps):
-                    inner.step(setting.loss_fn(fast(x), y))
+                for step in range(1, setting.n_inner_steps + 1):
+                    inner.step(setting.loss_fn(fast(x), y), override=setting.override(step))
                 loss = setting.loss_fn(fast(query_x), query_y) / tasks.n_tasks
                 if setting.first_order:
                     adapted = list(fast.parameters())
@@ -106,13 +127,26 @@ def by_higher(model: nn.Module, setting: MAMLSetting) -> MetaGradient:
 
 
 def by_torchopt(model: nn.Module, setting: MAMLSetting) -> MetaGradient:
-    """TorchOpt's `MetaSGD`, which keeps the graph of each step; without it, its functional SGD."""
-    return (_first_order if setting.first_order else _second_order)(model, setting)
+    """TorchOpt's `MetaSGD`, which keeps the graph of each step; without it, its functional SGD.
+
+    Or whichever optimizer the setting names. In the model's dtype by default: TorchOpt's Adam
+    corrects its means with powers of β in torch's default dtype, float32 unless it is set.
+    """
+    prepare = _first_order if setting.first_order else _second_order
+    meta_gradient = prepare(model, setting)
+    dtype = next(model.parameters()).dtype
+
+    def in_dtype(tasks: Tasks) -> Tensor:
+        with default_dtype(dtype):
+            return meta_gradient(tasks)
+
+    return in_dtype
 
 
 def _second_order(model: nn.Module, setting: MAMLSetting) -> MetaGradient:
     torchopt = peers.torchopt
-    inner = torchopt.MetaSGD(model, lr=setting.inner_lr)
+    name, options = setting.optimizer
+    inner = getattr(torchopt, f"Meta{name}")(model, **options)
 
     def meta_gradient(tasks: Tasks) -> Tensor:
         weights = torchopt.extract_state_dict(model, by="reference", detach_buffers=True)
@@ -133,7 +167,8 @@ def _second_order(model: nn.Module, setting: MAMLSetting) -> MetaGradient:
 
 def _first_order(model: nn.Module, setting: MAMLSetting) -> MetaGradient:
     torchopt = peers.torchopt
-    inner = torchopt.sgd(lr=setting.inner_lr)
+    name, options = setting.optimizer
+    inner = getattr(torchopt, name.lower())(**options)
     names, initial = zip(*model.named_parameters())
 
     def call(weights: tuple[Tensor, ...], x: Tensor) -> Tensor:
@@ -154,6 +189,23 @@ def _first_order(model: nn.Module, setting: MAMLSetting) -> MetaGradient:
         return loss.detach()
 
     return meta_gradient
+
+
+def torch_optimizer(setting: MAMLSetting, parameters: Sequence[Tensor]) -> torch.optim.Optimizer:
+    """The inner step's optimizer in torch itself."""
+    name, options = setting.optimizer
+    return getattr(torch.optim, name)(parameters, **options)
+
+
+@contextlib.contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """Make `dtype` torch's default meanwhile."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def each(tasks: Tasks):

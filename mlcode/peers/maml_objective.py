@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from mlcode.peers.finite_differences import Objective
-from mlcode.peers.maml import MAMLSetting, each
+from mlcode.peers.maml import MAMLSetting, each, torch_optimizer
 from mlcode.peers.meta_step import Parameters
 from mlcode.tasks import Tasks
 
@@ -33,16 +33,14 @@ def maml_objective(model: nn.Module, tasks: Tasks, setting: MAMLSetting) -> Obje
 def descend(
     model: nn.Module, theta: Parameters, support: tuple[Tensor, Tensor], setting: MAMLSetting
 ) -> Parameters:
-    """Take the inner steps, keeping no graph: only values are wanted."""
+    """Take the inner steps by torch's own optimizer, in place: only values are wanted."""
+    leaves = {name: t.detach().clone().requires_grad_() for name, t in theta.items()}
+    optimizer = torch_optimizer(setting, list(leaves.values()))
     for _ in range(setting.n_inner_steps):
-        leaves = {name: t.detach().requires_grad_() for name, t in theta.items()}
-        gradients = torch.autograd.grad(
-            loss_at(model, leaves, support, setting), list(leaves.values())
-        )
-        theta = {
-            name: leaves[name].detach() - setting.inner_lr * g for name, g in zip(leaves, gradients)
-        }
-    return theta
+        optimizer.zero_grad()
+        loss_at(model, leaves, support, setting).backward()
+        optimizer.step()
+    return {name: p.detach() for name, p in leaves.items()}
 
 
 def loss_at(

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mlcode.checks import check_choice
-from mlcode.peers.importing import WRITTEN, peer_name
+from mlcode.peers.importing import PEERS, WRITTEN, peer_name
 from mlcode.peers.meta_step import largest
 
 FINITE_DIFFERENCES = "finite differences"
@@ -21,7 +21,7 @@ class Row:
     """How far mlcode's step is from one other's; see `meta_step.difference` for the unit.
 
     Args:
-        peer: An import name, or "finite differences".
+        peer: An import name, "finite differences", or another witness as the table calls it.
         gradient: Of the meta-gradient.
         loss: Of the loss. None: not compared.
         parameters: Of the parameters after the step. None: not compared.
@@ -100,7 +100,7 @@ class Report:
         title = f"{self.algorithm}, {self.setting}, {self.dtype}, {self.device}"
         lines = [title, _line("", COLUMNS)]
         for row in self.rows:
-            name = row.peer if row.peer == FINITE_DIFFERENCES else peer_name(row.peer)
+            name = peer_name(row.peer) if row.peer in PEERS else row.peer
             mark = " *" if row.recorded else ""
             lines.append(_line(f"mlcode  against  {name}{mark}", row.cells))
         dates = {row.recorded for row in self.rows if row.recorded}

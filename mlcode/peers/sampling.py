@@ -56,7 +56,7 @@ def by_learn2learn(characters: Characters) -> Draw:
         transforms.ConsecutiveLabels(data),
     ]
     tasks = Taskset(data, task_transforms=steps)
-    return lambda: [tasks.sample() for _ in range(N_TASKS)]
+    return lambda: [tuple(tasks.sample()) for _ in range(N_TASKS)]  # it gives pairs as lists
 
 
 CONTENDERS: Mapping[str, Callable[[Characters], Draw]] = {

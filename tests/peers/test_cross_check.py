@@ -18,24 +18,60 @@ def record(tmp_path_factory):
     return read_record("cross_checks_cpu", folder=folder)
 
 
+def orders(*numbers, end=""):
+    """The names of the settings with these numbers of steps, in both orders."""
+    return [f"{n}, {order} order{end}" for n in numbers for order in ("first", "second")]
+
+
+ALL_THREE, RULES = ("learn2learn", "higher", "torchopt"), ("higher", "torchopt")
+SLOPES = ("finite differences",)
+# The algorithm, its settings, and against whom it takes its step in float64.
+COVERED = [
+    ("MAML", orders("1 step", "5 steps"), ALL_THREE + SLOPES),
+    ("MAML, strided ConvNet", orders("1 step", "3 steps"), ALL_THREE + SLOPES),
+    ("MAML, pooling ConvNet", orders("1 step", "3 steps"), ALL_THREE + SLOPES),
+    ("MAML, momentum within", orders("5 steps"), RULES + SLOPES),
+    ("MAML, Adam within", orders("5 steps"), RULES + SLOPES),
+    (
+        "MAML, checkpointed",
+        orders("9 steps", end=", every 3 kept"),
+        ("learn2learn", "the plain unroll"),
+    ),
+    ("Implicit MAML", ["150 steps, 30 conjugate steps"], ("torchopt", *SLOPES)),
+    (
+        "Implicit MAML, linear model",
+        ["150 steps, 30 conjugate steps"],
+        ("torchopt", "the exact solution"),
+    ),
+    ("Reptile", ["1 step", "5 steps"], ("learn2learn", "higher", "by hand")),
+    ("Reptile, Adam within", ["5 steps"], ("higher", "by hand")),
+    ("Meta-SGD", orders("1 step", "3 steps"), ("learn2learn", "higher", *SLOPES)),
+    (
+        "Prototypical network",
+        ["squared Euclidean distance"],
+        ("learn2learn", "torch itself", *SLOPES),
+    ),
+    ("Prototypical network", ["cosine distance"], ("torch itself", *SLOPES)),
+    ("Matching network", ["attention"], ("torch itself", *SLOPES)),
+    (
+        "Siamese network",
+        ["contrastive loss", "contrastive loss, unsquared", "triplet loss"],
+        ("torch itself", *SLOPES),
+    ),
+]
+
+
 def test_the_ledger_covers_every_algorithm_setting_dtype_and_peer(record):
     found = {
         (r["algorithm"], r["setting"], r["dtype"], r["peer"]) for r in record["result"]["rows"]
     }
-    steps = {
-        "MAML": ("1 step", "5 steps"),
-        "MAML, strided ConvNet": ("1 step", "3 steps"),
-        "MAML, pooling ConvNet": ("1 step", "3 steps"),
+    expected = {
+        (algorithm, setting, "float64", peer)
+        for algorithm, settings, peers in COVERED
+        for setting in settings
+        for peer in peers
     }
-    settings = [
-        (algorithm, f"{n}, {order} order")
-        for algorithm, numbers in steps.items()
-        for n in numbers
-        for order in ("first", "second")
-    ]
-    peers = ["learn2learn", "higher", "torchopt", "finite differences"]
-    expected = {(*setting, "float64", peer) for setting in settings for peer in peers}
-    expected |= {(*s, "float32", p) for s in settings if s[0] == "MAML" for p in peers[:3]}
+    expected |= {("MAML", s, "float32", p) for s in COVERED[0][1] for p in ALL_THREE}
     assert found == expected
 
 
@@ -134,7 +170,8 @@ def test_the_ledger_is_one_table_over_devices_on_a_page_and_in_a_notebook(record
     page = ledger_table(record, record)
     lines = page.splitlines()
     assert lines[0].startswith("| step | arithmetic | mlcode against | loss")
-    assert sum(line.startswith("| MAML") for line in lines) == 2 * len(record["result"]["rows"])
+    n_lines = sum(line.startswith("| ") for line in lines) - 2  # the head and the rule under it
+    assert n_lines == 2 * len(record["result"]["rows"])
     assert len({line.count("|") for line in lines if line.startswith("|")}) == 1
     assert "learn2learn 0.2.0" in ledger_table(record, style="text")
     assert page.endswith("threads.")

@@ -6,10 +6,11 @@ from hypothesis import given, settings
 from hypothesis.strategies import booleans, integers, sampled_from
 
 from mlcode import MAML, ConvNet, Examples, Tasks
-from mlcode.peers import images, maml
+from mlcode.peers import maml
 from mlcode.peers.cross_check import cross_check
-from mlcode.peers.images import ImageSetting, TorchConvNet, image_problem
+from mlcode.peers.images import ImageSetting, image_problem
 from mlcode.peers.meta_step import difference, meta_step
+from mlcode.peers.networks import TorchConvNet
 from tests.helpers import SEEDS, random_tasks
 
 PEERS = {
@@ -32,7 +33,7 @@ def test_the_step_is_the_peers_step(peer, seed, n_inner_steps, first_order, down
     model = TorchConvNet(3, 4, downsampling, image_size=8, n_blocks=2).double()
     tasks = random_tasks(2, 4, 5, (1, 8, 8), (), seed=seed, classes=3)
     setting = ImageSetting(n_inner_steps, first_order)
-    ours = meta_step(images.by_mlcode, model, tasks, setting)
+    ours = meta_step(maml.by_mlcode, model, tasks, setting)
     theirs = meta_step(PEERS[peer], model, tasks, setting)
     apart = difference(ours, theirs)
     assert max(apart.loss, apart.gradient) < 1e-10
@@ -56,7 +57,7 @@ def test_the_ledgers_reports_hold_their_tolerance():
 def test_a_batch_norm_with_another_epsilon_would_be_noticed():
     model, tasks = image_problem(0, "stride")
     setting = ImageSetting()
-    ours = meta_step(images.by_mlcode, model, tasks, setting)
+    ours = meta_step(maml.by_mlcode, model, tasks, setting)
     for block in model.body:
         block.norm.eps = 1e-4
     theirs = meta_step(maml.by_learn2learn, model, tasks, setting)
