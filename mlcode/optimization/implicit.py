@@ -1,5 +1,6 @@
 """Implicit MAML: the meta-gradient from where adaptation ends, without the way there."""
 
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -8,12 +9,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import grad_and_value
 
-from mlcode.checks import check_int, check_positive
+from mlcode.checks import check_int, check_positive, check_tasks
 from mlcode.learner import LossFn, Mapping
 from mlcode.optimization.curvature import dot, hessian_times
 from mlcode.optimization.inner_loop import Parameters, unroll
 from mlcode.optimization.maml import MAML
-from mlcode.tasks import Examples
+from mlcode.tasks import Examples, Tasks
 
 
 class ImplicitMAML(MAML):
@@ -37,6 +38,10 @@ class ImplicitMAML(MAML):
         n_inner_steps: How many of them in training; the paper's 16 for Omniglot, 5-way.
         n_test_steps: How many in evaluation. None: as many.
         n_conjugate_steps: Conjugate-gradient steps for the meta-gradient; the paper's 5.
+        max_residual: Warn, once for a learner, when the meta-gradient x of a task solves its
+            equation A x = b worse than this: by ‖b − A x‖/‖b‖, which is 1 for x = 0. It happens
+            where the loss bends down more steeply than `proximity` holds, and with too few steps.
+            A step in one compiled graph does not look.
         loss_fn: As in `MAML`.
         statistics: As in `MAML`.
         mapping: See `MetaLearner`.
@@ -56,6 +61,7 @@ class ImplicitMAML(MAML):
         n_inner_steps: int = 16,
         n_test_steps: int | None = None,
         n_conjugate_steps: int = 5,
+        max_residual: float = 1.0,
         loss_fn: LossFn = F.mse_loss,
         statistics: str = "query",
         mapping: Mapping = "auto",
@@ -63,6 +69,7 @@ class ImplicitMAML(MAML):
     ) -> None:
         check_positive("proximity", proximity)
         check_int("n_conjugate_steps", n_conjugate_steps, minimum=0)
+        check_positive("max_residual", max_residual)
         super().__init__(
             model,
             inner_lr=inner_lr,
@@ -76,6 +83,8 @@ class ImplicitMAML(MAML):
         )
         self.proximity = proximity
         self.n_conjugate_steps = n_conjugate_steps
+        self.max_residual = max_residual
+        self._has_warned = False
 
     def adapt(self, support: Examples, n_steps: int | None = None) -> Parameters:
         """φ after gradient steps on the regularised support loss, without a graph back to θ."""
@@ -88,31 +97,66 @@ class ImplicitMAML(MAML):
         n_steps = self._checked_steps(n_steps, support)
         return unroll(regularised, start, self.rule, n_steps, first_order=True)[0]
 
+    def losses(self, tasks: Tasks) -> Float[Tensor, "task"]:
+        """The loss of each task of a batch, whose gradient is the implicit one.
+
+        Warns as `max_residual` says.
+        """
+        if not torch.is_grad_enabled():
+            return super().losses(tasks)
+        check_tasks(tasks, like=next(self.parameters()), n_way=self.n_way)
+        found = self.map(self._loss_and_residual, *tasks)
+        if not torch.compiler.is_compiling():
+            self._report(found[:, 1].detach())
+        return found[:, 0]
+
     def task_loss(self, support: Examples, query: Examples) -> Float[Tensor, ""]:
         """The query loss at φ, whose gradient with respect to θ is the implicit one."""
+        if torch.is_grad_enabled():
+            return self._loss_and_residual(support, query)[0]
+        return self.loss(self.outputs(self.adapt(support), support, query.x), query.y)
+
+    def _loss_and_residual(self, support: Examples, query: Examples) -> Float[Tensor, "2"]:
         phi = self.adapt(support)
 
         def query_loss(at: Parameters) -> Tensor:
             return self.loss(self.outputs(at, support, query.x), query.y)
 
-        if not torch.is_grad_enabled():
-            return query_loss(phi)
         gradient, value = grad_and_value(query_loss)(phi)
-        meta_gradient = self.implicit_gradient(phi, gradient, support)
+        meta_gradient, residual = self._solve(phi, gradient, support)
         # Its value is the loss and its derivative the meta-gradient: θ·g − stop(θ·g) is zero.
         product = dot(self.initial(), {name: g.detach() for name, g in meta_gradient.items()})
-        return value.detach() + product - product.detach()
+        return torch.stack([value.detach() + product - product.detach(), residual.detach()])
+
+    def _report(self, residuals: Float[Tensor, "task"]) -> None:
+        worst = int(residuals.argmax())
+        if self._has_warned or not residuals[worst] > self.max_residual:
+            return
+        self._has_warned = True
+        warnings.warn(
+            f"conjugate gradients did not converge: after {self.n_conjugate_steps} steps the "
+            f"meta-gradient of task {worst} of a batch leaves a relative residual of "
+            f"{residuals[worst]:.3g}, above max_residual={self.max_residual:g}. Use a larger "
+            "proximity, more n_conjugate_steps, or a smoother network. Said once.",
+            RuntimeWarning,
+            stacklevel=4,
+        )
 
     def implicit_gradient(
         self, phi: Parameters, gradient: Parameters, support: Examples
     ) -> Parameters:
         """(I + H/λ)⁻¹ applied to the query loss's gradient at the solution `phi` of one task."""
+        return self._solve(phi, gradient, support)[0]
 
+    def _solve(
+        self, phi: Parameters, gradient: Parameters, support: Examples
+    ) -> tuple[Parameters, Float[Tensor, ""]]:
         def times(v: Parameters) -> Parameters:
             curved = hessian_times(lambda at: self.support_loss(at, support), phi, v)
             return {name: v[name] + curved[name] / self.proximity for name in v}
 
-        return conjugate_gradients(times, gradient, self.n_conjugate_steps)
+        x, residual = solve(times, gradient, self.n_conjugate_steps)
+        return x, (dot(residual, residual) / dot(gradient, gradient).clamp(min=1e-30)).sqrt()
 
     def extra_repr(self) -> str:
         """The settings, for `repr`."""
@@ -139,9 +183,19 @@ def conjugate_gradients(
         TypeError: If `n_steps` is not an integer.
         ValueError: If `n_steps` is negative.
     """
+    return solve(times, b, n_steps)[0]
+
+
+def solve(
+    times: Callable[[Parameters], Parameters], b: Parameters, n_steps: int
+) -> tuple[Parameters, Parameters]:
+    """As `conjugate_gradients`, and what is left of the equation, the residual b − A x.
+
+    Without steps nothing was to be solved, and the residual counts as zero.
+    """
     check_int("n_steps", n_steps, minimum=0)
     if n_steps == 0:
-        return b
+        return b, {name: torch.zeros_like(v) for name, v in b.items()}
     x = b
     residual = {name: b[name] - Ax for name, Ax in times(x).items()}
     direction, size = residual, dot(residual, residual)
@@ -153,7 +207,7 @@ def conjugate_gradients(
         before, size = size, dot(residual, residual)
         turn = _ratio(size, before)
         direction = {name: residual[name] + turn * direction[name] for name in x}
-    return x
+    return x, residual
 
 
 def _ratio(a: Tensor, b: Tensor) -> Tensor:

@@ -1,3 +1,6 @@
+import re
+import warnings
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -7,6 +10,7 @@ from torch import nn
 from torch.func import functional_call
 
 from mlcode import MAML, ConvNet, Examples, ImplicitMAML, Tasks
+from mlcode.optimization.curvature import dot, hessian_times
 from mlcode.optimization.implicit import conjugate_gradients
 from tests.helpers import SEEDS, distance, gradients, network, random_tasks, seeded, smooth_net
 
@@ -190,3 +194,52 @@ def test_an_empty_support_set_is_refused():
     query = random_tasks(1, 5, 4, (2,), (1,)).query
     with pytest.raises(ValueError, match="nothing to adapt to"):
         ImplicitMAML(smooth_net(2))(Tasks(empty, query))
+
+
+def indefinite():
+    """A network at whose solution the loss bends down more steeply than a weak pull holds."""
+    tasks = random_tasks(3, 4, 5, (2,), (3,), seed=3)
+    return smooth_net(2, 3, seed=3), tasks
+
+
+def test_an_equation_that_is_not_solved_is_reported_once_with_its_residual():
+    model, tasks = indefinite()
+    learner = ImplicitMAML(model, proximity=1e-3, n_inner_steps=2, n_conjugate_steps=1)
+    with pytest.warns(RuntimeWarning, match=r"did not converge.*task \d.*residual of \d"):
+        learner(tasks)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        learner(tasks)
+
+
+def test_the_residual_that_is_reported_is_what_the_equation_leaves():
+    model, tasks = indefinite()
+    learner = ImplicitMAML(model, proximity=1e-3, n_inner_steps=2, n_conjugate_steps=1)
+    with pytest.warns(RuntimeWarning) as said:
+        learner(tasks.select(slice(0, 1)))
+    found = float(re.search(r"residual of ([\d.e+]+),", str(said[0].message)).group(1))
+    support, query = tasks.select(0)
+    phi = learner.adapt(support)
+
+    def at(part):
+        return lambda theta: learner.loss(functional_call(model, theta, (part.x,)), part.y)
+
+    b = torch.func.grad(at(query))(phi)
+    x = learner.implicit_gradient(phi, b, support)
+    curved = hessian_times(at(support), phi, x)
+    left = {name: b[name] - x[name] - curved[name] / 1e-3 for name in b}
+    expected = (dot(left, left) / dot(b, b)).sqrt().item()
+    assert found == pytest.approx(expected, rel=1e-2)
+
+
+def test_an_equation_that_is_solved_is_not_reported():
+    model, tasks = indefinite()
+    learner = ImplicitMAML(model, proximity=100.0, n_inner_steps=2, n_conjugate_steps=10)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        learner(tasks)
+
+
+def test_a_limit_that_is_not_positive_is_refused():
+    with pytest.raises(ValueError, match="max_residual"):
+        ImplicitMAML(smooth_net(), max_residual=0)
