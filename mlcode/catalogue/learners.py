@@ -85,7 +85,8 @@ def _matching(setting: Setting) -> MatchingNetwork:
 
 
 def _siamese(setting: Setting) -> Siamese:
-    return Siamese(encoder(setting), pairs="hard", statistics=setting.statistics or "together")
+    statistics = setting.statistics or "together"
+    return Siamese(encoder(setting), objective="triplet", statistics=statistics)
 
 
 def _pixels(setting: Setting) -> FeatureTransfer:
@@ -124,7 +125,9 @@ LEARNERS = {
         "the nearest class mean in a learned space (Snell et al., 2017)", _prototypical
     ),
     "matching": _metric("attention over the support set (Vinyals et al., 2016)", _matching),
-    "siamese": _metric("the nearest example, learned from pairs (Hadsell et al., 2006)", _siamese),
+    "siamese": _metric(
+        "the nearest example, learned from triplets (Hermans et al., 2017)", _siamese
+    ),
     "pixels": Learner(
         "nearest neighbour on the pixels; nothing to train", _pixels, sources=ON_IMAGES
     ),
