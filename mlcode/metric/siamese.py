@@ -27,7 +27,7 @@ class Siamese(MetricLearner):
 
     - "contrastive": see `mlcode.metric.losses.contrastive_loss` (Hadsell et al., 2006).
     - "triplet": see `mlcode.metric.losses.triplet_loss` (Hermans et al., 2017).
-    - "logistic": p(same) = σ(Σⱼ αⱼ |aⱼ − bⱼ| + β) with learned α and β, and binary cross-entropy
+    - "logistic": `p(same) = σ(Σⱼ αⱼ |aⱼ − bⱼ| + β)` with learned α and β, and binary cross-entropy
       (Koch, Zemel and Salakhutdinov, 2015). Theirs ends in 4,096 sigmoid units and is regularised;
       here it is the encoder's features, as they are.
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from itertools import permutations
 from typing import TYPE_CHECKING
 
 import torch
@@ -22,13 +21,12 @@ from mlcode.metric import MatchingNetwork, MetricLearner, PrototypicalNetwork, S
 from mlcode.networks import MLP
 from mlcode.peers.finite_differences import Objective
 from mlcode.peers.meta_step import MetaGradient, Parameters
+from mlcode.peers.metric_losses import PROTOTYPES, TORCH_LOSSES, Embed
 from mlcode.tasks import Examples, Tasks
 
 if TYPE_CHECKING:
     from mlcode.peers.comparison import Comparison
 
-Embed = Callable[[Tensor], Tensor]
-PROTOTYPES = "squared Euclidean distance"
 TITLES = {
     "Prototypical network": (PROTOTYPES, "cosine distance"),
     "Matching network": ("attention",),
@@ -96,7 +94,7 @@ def by_learn2learn(model: nn.Module, setting: MetricSetting) -> MetaGradient:
 
 def by_torch(model: nn.Module, setting: MetricSetting) -> MetaGradient:
     """The losses that torch has, on pairs and triplets listed one by one."""
-    return _of_each_task(model, partial(TORCH[setting.loss], margin=setting.margin))
+    return _of_each_task(model, partial(TORCH_LOSSES[setting.loss], margin=setting.margin))
 
 
 def metric_objective(model: nn.Module, tasks: Tasks, setting: MetricSetting) -> Objective:
@@ -110,7 +108,7 @@ def metric_objective(model: nn.Module, tasks: Tasks, setting: MetricSetting) -> 
             return functional_call(model, moved, (x,))
 
         losses = [
-            TORCH[setting.loss](embed, *tasks.select(i), margin=setting.margin)
+            TORCH_LOSSES[setting.loss](embed, *tasks.select(i), margin=setting.margin)
             for i in range(tasks.n_tasks)
         ]
         return torch.stack(losses).mean().detach()
@@ -153,62 +151,6 @@ def metric_comparisons() -> dict[str, Comparison]:
         for title, losses in TITLES.items()
         for loss in losses
     }
-
-
-def _prototypes(embed: Embed, support: Examples, query: Examples, margin: float) -> Tensor:
-    """A loop over the classes, then torch's distances."""
-    z = embed(support.x)
-    means = torch.stack([z[support.y == label].mean(0) for label in range(N_WAY)])
-    return F.cross_entropy(-(torch.cdist(embed(query.x), means) ** 2), query.y)
-
-
-def _cosines(embed: Embed, support: Examples, query: Examples, margin: float) -> Tensor:
-    z = embed(support.x)
-    means = torch.stack([z[support.y == label].mean(0) for label in range(N_WAY)])
-    cosine = F.cosine_similarity(embed(query.x)[:, None], means[None], dim=-1)
-    return F.cross_entropy((cosine - 1) / 0.1, query.y)
-
-
-def _attention(embed: Embed, support: Examples, query: Examples, margin: float) -> Tensor:
-    """Attention of queries to support examples, whose values are their labels."""
-    keys, asked = (
-        part / part.norm(dim=1, keepdim=True) for part in map(embed, (support.x, query.x))
-    )
-    values = F.one_hot(support.y, N_WAY).to(keys.dtype)
-    p = F.scaled_dot_product_attention(asked[None], keys[None], values[None], scale=1.0)[0]
-    return F.nll_loss(p.log(), query.y)
-
-
-def _pairs(
-    embed: Embed, support: Examples, query: Examples, margin: float, *, squared: bool
-) -> Tensor:
-    z, y = embed(torch.cat([support.x, query.x])), torch.cat([support.y, query.y])
-    first, second = map(list, zip(*permutations(range(len(y)), 2)))
-    apart = F.pairwise_distance(z[first], z[second], eps=0.0)
-    sign = torch.where(y[first] == y[second], 1, -1)
-    cost = F.hinge_embedding_loss(apart, sign, margin=margin, reduction="none")
-    return (cost.square() if squared else cost).mean()
-
-
-def _triplets(embed: Embed, support: Examples, query: Examples, margin: float) -> Tensor:
-    z, y = embed(torch.cat([support.x, query.x])), torch.cat([support.y, query.y]).tolist()
-    found = [
-        (anchor, near, far)
-        for anchor, near, far in permutations(range(len(y)), 3)
-        if y[anchor] == y[near] != y[far]
-    ]
-    anchor, near, far = (z[list(column)] for column in zip(*found))
-    return F.triplet_margin_loss(anchor, near, far, margin=margin, eps=0.0)
-
-
-TORCH: dict[str, Callable[..., Tensor]] = {
-    PROTOTYPES: _prototypes,
-    "cosine distance": _cosines,
-    "attention": _attention,
-    "contrastive loss": partial(_pairs, squared=True),
-    "contrastive loss, unsquared": partial(_pairs, squared=False),
-    "triplet loss": _triplets,
-}
 
 
 def _of_each_task(model: nn.Module, loss_of: Callable[..., Tensor]) -> MetaGradient:

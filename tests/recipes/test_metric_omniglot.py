@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mlcode.recipes import RECIPES, Options, metric_omniglot
-from mlcode.recipes.metric_omniglot import SHAPES, MetricOmniglot, schedule
+from mlcode.recipes.metric_training import SHAPES, MetricOmniglot, results, schedule, trained
 from tests.helpers import same
 
 NAMES = [recipe.name for recipe in metric_omniglot.RECIPES]
@@ -39,11 +39,11 @@ def test_it_takes_a_step_and_is_measured_as_it_says(name, tmp_path):
         MetricOmniglot(**recipe.settings), n_way=5, n_query=1, n_test_tasks=2, n_reference=50
     )
     options = Options(n_iterations=1, compiled=False, checkpoint=tmp_path / "run.pt")
-    learner = metric_omniglot.trained(setting, options)
+    learner = trained(setting, options)
     assert (tmp_path / "run.pt").is_file()
     before = {n: p.detach().clone() for n, p in learner.named_parameters()}
     targets = dict.fromkeys(setting.shapes, recipe.target)
-    rows = metric_omniglot.results(setting, learner, targets)
+    rows = results(setting, learner, targets)
     assert len(rows) == len(setting.shapes) + 2
     assert rows[0].target == recipe.target
     assert rows[0].protocol == recipe.protocol
