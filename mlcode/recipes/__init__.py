@@ -6,6 +6,7 @@ from mlcode.recipes import (
     maml_omniglot,
     maml_sinusoid,
     metric_omniglot,
+    reptile_omniglot,
 )
 from mlcode.recipes.recipe import Options, Recipe, Result, Target
 from mlcode.recipes.reproduction import reproduce
@@ -15,6 +16,7 @@ RECIPES = {
     for module in (
         maml_sinusoid,
         maml_omniglot,
+        reptile_omniglot,
         maml_mini_imagenet,
         metric_omniglot,
         baselines_omniglot,

@@ -36,6 +36,7 @@ PLUMBING = {
     "mlcode.recipes.metric_training",
     "mlcode.recipes.register",
     "mlcode.recipes.reproduction",
+    "mlcode.recipes.reptile_omniglot",
     "mlcode.runs",
     "mlcode.sources.cache",
     "mlcode.sources.download",
