@@ -58,6 +58,8 @@ def quartiles(values: list[float]) -> Quartiles:
 
 
 def _calls_in(work: Work, block_s: float) -> int:
+    if _time_block(work, 1) >= block_s:
+        return 1
     return max(1, math.ceil(block_s / _time_block(work, 3)))
 
 
