@@ -135,15 +135,17 @@ def test_ctrl_c_saves_and_the_command_that_it_prints_finishes_the_run(tmp_path):
     assert same(*(torch.load(run / "checkpoint.pt") for run in (whole, folder)))
 
 
+AT_HAND = {"omniglot": "omniglot_at_hand", "miniimagenet": "photographs"}
 PAIRS = [(name, source) for name in LEARNERS for source in LEARNERS[name].sources or SOURCES]
 
 
+@pytest.mark.filterwarnings("ignore:conjugate gradients did not converge")  # after two tasks
 @pytest.mark.parametrize(("learner", "source"), PAIRS)
 def test_every_learner_takes_a_step_on_every_source_it_learns_from(
     learner, source, folder, request
 ):
-    if source == "omniglot":
-        request.getfixturevalue("omniglot_at_hand")
+    if source in AT_HAND:
+        request.getfixturevalue(AT_HAND[source])
     few = ("--n-iterations", 1, "--n-tasks", 2)
     done = mlcode("train", learner, source, *few, "--out", folder)
     assert done.exit_code == 0, done.output

@@ -1,36 +1,13 @@
 """The miniImageNet recipes on a small folder in the published form."""
 
-import csv
 import dataclasses
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from mlcode.recipes import RECIPES, Options
 from mlcode.recipes.maml_mini_imagenet import MAMLMiniImageNet, run
 
 NAMES = ("maml-miniimagenet-5w1s", "maml-miniimagenet-5w5s")
-
-
-@pytest.fixture
-def photographs(tmp_path, monkeypatch):
-    """Five classes of twenty images of noise in each of two splits."""
-    root = tmp_path / "mini_imagenet"
-    (root / "images").mkdir(parents=True)
-    noise = np.random.default_rng(0)
-    for split in ("train", "test"):
-        rows = [("filename", "label")]
-        for label in range(5):
-            for i in range(20):
-                name = f"{split}{label}{i:08}.png"
-                pixels = noise.integers(0, 256, (84, 84, 3), dtype=np.uint8)
-                Image.fromarray(pixels).save(root / "images" / name)
-                rows.append((name, f"{split}{label}"))
-        with (root / f"{split}.csv").open("w", newline="") as file:
-            csv.writer(file).writerows(rows)
-    monkeypatch.setenv("MLCODE_DATA", str(tmp_path))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 @pytest.mark.slow
