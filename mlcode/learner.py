@@ -74,6 +74,12 @@ class MetaLearner(nn.Module, ABC):
         """The mean query loss over tasks, which meta-training minimises."""
         return self.losses(tasks).mean()
 
+    def check_fits(self, tasks: Tasks) -> None:
+        """Raise MemoryError if a meta-gradient on `tasks` will not fit. `train` asks at its start.
+
+        A learner whose memory can grow beyond expectation says so here; others have no objection.
+        """
+
     def map(self, fn: Callable[..., Tensor], *batches) -> Tensor:
         """Apply `fn`, written for one task, along the leading axis of every tensor in `batches`."""
         if self._uses_vmap():

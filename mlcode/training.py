@@ -88,6 +88,7 @@ def train(
 
     Raises:
         TypeError: If a count is not an integer or `learner` no meta-learner.
+        MemoryError: If the learner foresees that a batch will not fit.
         ValueError: If a count or limit is not positive, the optimizer holds other parameters, the
             tasks do not divide by the processes, a loss or (at a save and at the end) a parameter
             is not finite, or the checkpoint is unreadable, of another run, or has no folder to lie
@@ -112,13 +113,16 @@ def train(
     check_together(len(state.losses), accelerator)
     engine = Engine(learner, optimizer, scheduler, accelerator, compiled=compiled, **clip)
     device = next(bare.parameters()).device
+    first = len(state.losses)
 
     learner.train()
     shown = _watched(progress) and accelerator.is_main_process
     bar = tqdm(initial=len(state.losses), total=n_iterations, disable=not shown)
     with bar, deferred_interrupt() if path is not None else nullcontext(lambda: False) as asked:
-        for iteration in range(len(state.losses), n_iterations):
+        for iteration in range(first, n_iterations):
             tasks = source.sample(n_tasks, generator=generator, device=device).select(share)
+            if iteration == first and not compiled:
+                bare.check_fits(tasks)
             loss = engine.gradient(tasks, iteration)
             state.record(loss)
             engine.step(loss)

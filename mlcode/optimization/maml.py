@@ -13,7 +13,8 @@ from mlcode.checks import check_int, check_positive, check_support
 from mlcode.learner import LossFn, Mapping, MetaLearner
 from mlcode.optimization.inner_loop import Parameters, UpdateRule, unroll
 from mlcode.optimization.rules import GradientDescent
-from mlcode.tasks import Examples
+from mlcode.optimization.unroll_memory import check_fits
+from mlcode.tasks import Examples, Tasks
 
 
 class MAML(MetaLearner):
@@ -143,6 +144,13 @@ class MAML(MetaLearner):
     def support_loss(self, theta: Parameters, support: Examples) -> Float[Tensor, ""]:
         """The loss on the support set at the parameters `theta`, which an inner step lowers."""
         return self.loss(functional_call(self.model, theta, (support.x,)), support.y)
+
+    def check_fits(self, tasks: Tasks) -> None:
+        """Raise MemoryError, with what would help, if unrolling on `tasks` needs too much memory.
+
+        See `mlcode.optimization.unroll_memory`.
+        """
+        check_fits(self, tasks)
 
     def extra_repr(self) -> str:
         """The settings, for `repr`."""

@@ -16,10 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mlcode.memory import peak_bytes
 from mlcode.peers import PEERS, peer_name
 from mlcode.peers.cross_check import full_precision
 from mlcode.peers.loading import bench_loading, loading_text
-from mlcode.peers.memory import peak_bytes
 from mlcode.peers.meta_step import Difference, Prepare, difference, largest, meta_step
 from mlcode.peers.report import render
 from mlcode.peers.sampling import bench_sampling, sampling_text
