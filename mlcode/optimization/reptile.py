@@ -1,6 +1,7 @@
 """Reptile: move the start towards where learning ends."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -100,7 +101,7 @@ class Reptile(MAML):
         size = self.batch_size if self.training else self.test_batch_size
         for batch in mini_batches(support, size, n_steps):
             theta, state = unroll(
-                lambda at, batch=batch: self.support_loss(at, batch),
+                partial(self.support_loss, support=batch),
                 theta,
                 self.rule,
                 1,

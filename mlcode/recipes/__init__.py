@@ -7,6 +7,7 @@ from mlcode.recipes import (
     maml_sinusoid,
     metric_omniglot,
     reptile_omniglot,
+    sinusoid_learners,
 )
 from mlcode.recipes.recipe import Options, Recipe, Result, Target
 from mlcode.recipes.reproduction import reproduce
@@ -15,6 +16,7 @@ RECIPES = {
     recipe.name: recipe
     for module in (
         maml_sinusoid,
+        sinusoid_learners,
         maml_omniglot,
         reptile_omniglot,
         maml_mini_imagenet,

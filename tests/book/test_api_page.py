@@ -37,6 +37,7 @@ PLUMBING = {
     "mlcode.recipes.register",
     "mlcode.recipes.reproduction",
     "mlcode.recipes.reptile_omniglot",
+    "mlcode.recipes.sinusoid_learners",
     "mlcode.runs",
     "mlcode.sources.cache",
     "mlcode.sources.download",
