@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
+from mlcode.memory import peak_bytes
 from mlcode.peers import bench as command
 from mlcode.peers.bench import bench, check_same, table, threads
 from mlcode.peers.maml import MAMLSetting, by_higher, by_mlcode
-from mlcode.memory import peak_bytes
 from mlcode.peers.problems import smooth_problem
 from mlcode.peers.timing import interleaved, quartiles, ratios
 from mlcode.peers.workloads import COMPILED, WORKLOADS, Workload
