@@ -5,7 +5,7 @@ library, and an entry here.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -48,8 +48,8 @@ class Comparison:
     problem: Callable[[int], Problem]
     mlcode: Prepare
     peers: Mapping[str, Prepare]
-    witnesses: Mapping[str, Prepare] = field(default_factory=dict)
-    objective: Callable[[nn.Module, Tasks, Any], Objective] | None = field(default=None)
+    witnesses: Mapping[str, Prepare] | None = None
+    objective: Callable[[nn.Module, Tasks, Any], Objective] | None = None
     dtypes: tuple[torch.dtype, ...] = (torch.float64, torch.float32)
 
 

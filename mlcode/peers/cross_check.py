@@ -66,7 +66,8 @@ def cross_check(
     absent = tuple(name for name in comparison.peers if name not in present)
     with full_precision():
         ours = meta_step(comparison.mlcode, model, tasks, settings)
-        others = {name: comparison.peers[name] for name in present} | dict(comparison.witnesses)
+        others = {name: comparison.peers[name] for name in present}
+        others |= comparison.witnesses or {}
         rows = [
             Row(name, **difference(ours, theirs)._asdict())
             for name, prepare in others.items()

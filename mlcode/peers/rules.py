@@ -36,7 +36,7 @@ class MomentumSetting(MAMLSetting):
 class AdamSetting(MAMLSetting):
     """The settings of a step whose inner loop is Adam.
 
-    With an eps far above Adam's 1e-8. The first step is α g/(|g| + eps), whose slope at g = 0 is
+    With an eps far above Adam's 1e-8. The first step is `α g/(|g| + eps)`, whose slope at g = 0 is
     α/eps: differentiated, it magnifies the rounding of small gradients by 1/eps, so that with 1e-8
     no two libraries agree to ten digits, whatever their formula.
     """
