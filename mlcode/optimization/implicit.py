@@ -1,7 +1,6 @@
 """Implicit MAML: the meta-gradient from where adaptation ends, without the way there."""
 
 import warnings
-from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +10,7 @@ from torch.func import grad_and_value
 
 from mlcode.checks import check_int, check_positive, check_tasks
 from mlcode.learner import LossFn, Mapping
+from mlcode.optimization.conjugate_gradients import solve
 from mlcode.optimization.curvature import dot, hessian_times
 from mlcode.optimization.inner_loop import Parameters, unroll
 from mlcode.optimization.maml import MAML
@@ -162,55 +162,3 @@ class ImplicitMAML(MAML):
         """The settings, for `repr`."""
         own = f"proximity={self.proximity}, n_conjugate_steps={self.n_conjugate_steps}"
         return f"{own}, {super().extra_repr()}"
-
-
-def conjugate_gradients(
-    times: Callable[[Parameters], Parameters], b: Parameters, n_steps: int
-) -> Parameters:
-    """Solve A x = b for a symmetric positive definite A, known by its products alone.
-
-    After k steps the error, measured by √(eᵀAe), is at most 2((√κ − 1)/(√κ + 1))ᵏ times that of the
-    start at x = b, with κ the ratio of A's largest to its smallest eigenvalue. In as many steps
-    as A has different eigenvalues the solution is exact (Hestenes and Stiefel, 1952).
-
-    Args:
-        times: `times(v)` is A v.
-        b: The right-hand side.
-        n_steps: How many products are spent on improving x, which begins as b: with 0 steps the
-            answer is b, which for implicit MAML is the first-order meta-gradient.
-
-    Raises:
-        TypeError: If `n_steps` is not an integer.
-        ValueError: If `n_steps` is negative.
-    """
-    return solve(times, b, n_steps)[0]
-
-
-def solve(
-    times: Callable[[Parameters], Parameters], b: Parameters, n_steps: int
-) -> tuple[Parameters, Parameters]:
-    """As `conjugate_gradients`, and what is left of the equation, the residual b − A x.
-
-    Without steps nothing was to be solved, and the residual counts as zero.
-    """
-    check_int("n_steps", n_steps, minimum=0)
-    if n_steps == 0:
-        return b, {name: torch.zeros_like(v) for name, v in b.items()}
-    x = b
-    residual = {name: b[name] - Ax for name, Ax in times(x).items()}
-    direction, size = residual, dot(residual, residual)
-    for _ in range(n_steps):
-        product = times(direction)
-        step = _ratio(size, dot(direction, product))
-        x = {name: x[name] + step * direction[name] for name in x}
-        residual = {name: residual[name] - step * product[name] for name in x}
-        before, size = size, dot(residual, residual)
-        turn = _ratio(size, before)
-        direction = {name: residual[name] + turn * direction[name] for name in x}
-    return x, residual
-
-
-def _ratio(a: Tensor, b: Tensor) -> Tensor:
-    """`a / b`, and 0 once the residual has vanished: the solution is found, no step is left."""
-    found = b == 0
-    return torch.where(found, 0.0, a / torch.where(found, 1.0, b))

@@ -10,8 +10,8 @@ from torch import nn
 from torch.func import functional_call
 
 from mlcode import MAML, ConvNet, Examples, ImplicitMAML, Tasks
+from mlcode.optimization.conjugate_gradients import conjugate_gradients
 from mlcode.optimization.curvature import dot, hessian_times
-from mlcode.optimization.implicit import conjugate_gradients
 from tests.helpers import SEEDS, distance, gradients, network, random_tasks, seeded, smooth_net
 
 
