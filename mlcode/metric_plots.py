@@ -89,7 +89,7 @@ def animated_png(
     draw: Callable[[Axes, int], None],
     n_frames: int,
     *,
-    size: tuple[float, float] = (4.2, 3.2),
+    size: tuple[float, float] = (3.6, 2.8),
     seconds: float = 4.0,
     hold: float = 2.0,
 ) -> bytes:

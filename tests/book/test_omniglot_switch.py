@@ -7,7 +7,12 @@ from nbclient import NotebookClient
 from tests.book.files import BOOK
 
 LINE = "characters = mlcode.Glyphs  # or mlcode.Omniglot"
-CHAPTERS = ("background/transfer", "background/tasks_and_evaluation", "optimization/maml_images")
+CHAPTERS = (
+    "background/transfer",
+    "background/tasks_and_evaluation",
+    "optimization/maml_images",
+    "metric/siamese",
+)
 
 
 @pytest.mark.slow
