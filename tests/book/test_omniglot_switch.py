@@ -11,7 +11,9 @@ CHAPTERS = (
     "background/transfer",
     "background/tasks_and_evaluation",
     "optimization/maml_images",
+    "optimization/reptile",
     "metric/siamese",
+    "metric/prototypical",
 )
 
 
