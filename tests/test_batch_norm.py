@@ -13,9 +13,9 @@ def x():
     return 3 + 2 * torch.randn(6, 4, 5, 5, dtype=torch.float64, generator=seeded(0))
 
 
-@pytest.fixture
-def norm():
-    norm = BatchNorm(4).double()
+@pytest.fixture(params=[False, True], ids=["plain", "fused"])
+def norm(request):
+    norm = BatchNorm(4, fused=request.param).double()
     with torch.no_grad():
         norm.weight.copy_(torch.randn(4, generator=seeded(1)))
         norm.bias.copy_(torch.randn(4, generator=seeded(2)))

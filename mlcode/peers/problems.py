@@ -33,7 +33,7 @@ def smooth_problem(seed: int) -> Problem:
 def noise_problem(seed: int) -> Problem:
     """A smooth network of 2 inputs and 3 tasks of noise, whose curvature is small.
 
-    For the implicit gradient: where 3 + λ exceeds all curvatures, plain descent reaches the
+    For the implicit gradient: plain descent with the pull of `ImplicitSetting` reaches the
     solution to its last digit in some hundred steps.
     """
     model = seeded(seed, lambda: nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 1)))

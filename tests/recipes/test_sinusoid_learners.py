@@ -1,6 +1,5 @@
 """Each learner on sine waves takes a step and is measured; what is possible stands beside it."""
 
-
 import pytest
 
 from mlcode.recipes import RECIPES, Options
