@@ -1,13 +1,32 @@
 """Conjugate gradients: linear equations by products with the matrix alone."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from mlcode.checks import check_int
 from mlcode.optimization.curvature import dot
 from mlcode.optimization.inner_loop import Parameters
+
+
+class Solution(NamedTuple):
+    """What conjugate gradients found for A x = b, and two signs of whether to believe it.
+
+    Attributes:
+        x: The answer.
+        residual: ‖b − A x‖/‖b‖, what is left of the equation; 1 for x = 0. Without steps nothing
+            was to be solved, and it counts as 0.
+        curvature: The least vᵀAv/vᵀv of the vectors that A was applied to; infinite without steps.
+            It lies between A's eigenvalues: 0 or less proves that A is not positive definite, and
+            then a small residual means little. More than 0 proves nothing.
+    """
+
+    x: Parameters
+    residual: Float[Tensor, ""]
+    curvature: Float[Tensor, ""]
 
 
 def conjugate_gradients(
@@ -29,34 +48,38 @@ def conjugate_gradients(
         TypeError: If `n_steps` is not an integer.
         ValueError: If `n_steps` is negative.
     """
-    return solve(times, b, n_steps)[0]
+    return solve(times, b, n_steps).x
 
 
-def solve(
-    times: Callable[[Parameters], Parameters], b: Parameters, n_steps: int
-) -> tuple[Parameters, Parameters]:
-    """As `conjugate_gradients`, and what is left of the equation, the residual b − A x.
-
-    Without steps nothing was to be solved, and the residual counts as zero.
-    """
+def solve(times: Callable[[Parameters], Parameters], b: Parameters, n_steps: int) -> Solution:
+    """As `conjugate_gradients`, with what it takes to doubt the answer."""
     check_int("n_steps", n_steps, minimum=0)
+    squared = dot(b, b)
     if n_steps == 0:
-        return b, {name: torch.zeros_like(v) for name, v in b.items()}
-    x = b
-    residual = {name: b[name] - Ax for name, Ax in times(x).items()}
+        return Solution(b, torch.zeros_like(squared), torch.full_like(squared, torch.inf))
+    x, product = b, times(b)
+    curvature = _curvature(dot(b, product), squared)
+    residual = {name: b[name] - product[name] for name in b}
     direction, size = residual, dot(residual, residual)
     for _ in range(n_steps):
         product = times(direction)
-        step = _ratio(size, dot(direction, product))
+        bend = dot(direction, product)
+        curvature = torch.minimum(curvature, _curvature(bend, dot(direction, direction)))
+        step = _ratio(size, bend)
         x = {name: x[name] + step * direction[name] for name in x}
         residual = {name: residual[name] - step * product[name] for name in x}
         before, size = size, dot(residual, residual)
         turn = _ratio(size, before)
         direction = {name: residual[name] + turn * direction[name] for name in x}
-    return x, residual
+    return Solution(x, (size / squared.clamp(min=1e-30)).sqrt(), curvature)
 
 
 def _ratio(a: Tensor, b: Tensor) -> Tensor:
     """`a / b`, and 0 once the residual has vanished: the solution is found, no step is left."""
     found = b == 0
     return torch.where(found, 0.0, a / torch.where(found, 1.0, b))
+
+
+def _curvature(bend: Tensor, squared: Tensor) -> Tensor:
+    """`bend / squared`, vᵀAv/vᵀv; a vector of no length says nothing."""
+    return torch.where(squared == 0, torch.inf, _ratio(bend, squared))

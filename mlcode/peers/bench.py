@@ -7,7 +7,6 @@ loading images are timed as well. Writes `records/bench_cpu.json` or `…_cuda.j
 
 import argparse
 import contextlib
-import os
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from pathlib import Path
@@ -30,9 +29,8 @@ from mlcode.tasks import Tasks
 
 Step = Callable[[], Tensor]
 
-# How far apart contenders may be in float32, relative to the largest entry. Gradients through many
-# layers and back lose two or three of seven digits; a formula that is wrong loses them all.
-SAME_LOSS, SAME_GRADIENT = 1e-5, 1e-3
+# How far apart contenders may be in float64, relative to the largest entry.
+SAME = 1e-8
 
 
 def bench(
@@ -63,9 +61,10 @@ def bench(
     """
     n_rounds = min(n_rounds, workload.n_rounds)
     model, tasks = workload.problem(seed)
-    model, tasks = model.to(device, torch.float32), tasks.to(device, torch.float32)
+    model, tasks = model.to(device), tasks.to(device)
     with full_precision(), threads(workload.threads):
         apart = check_same(workload, model, tasks)
+        model, tasks = model.to(torch.float32), tasks.to(dtype=torch.float32)
         steps = {
             name: training_step(prepare, model, tasks, workload.setting)
             for name, prepare in workload.contenders.items()
@@ -128,9 +127,11 @@ def training_step(prepare: Prepare, model: nn.Module, tasks: Tasks, setting: Any
 def check_same(workload: Workload, model: nn.Module, tasks: Tasks) -> Difference:
     """Take one meta-step by each contender and return the largest differences from the first.
 
+    In float64, in which problems are made: in float32 rounding decides which of two nearly equal
+    pixels max-pooling takes, and another winner sends the gradient another way.
+
     Raises:
-        AssertionError: If losses are further apart than `SAME_LOSS` or meta-gradients than
-            `SAME_GRADIENT`.
+        AssertionError: If losses or meta-gradients are further apart than `SAME`.
     """
     first, *others = (
         meta_step(prepare, model, tasks, workload.setting)
@@ -138,7 +139,7 @@ def check_same(workload: Workload, model: nn.Module, tasks: Tasks) -> Difference
     )
     found = [difference(other, first) for other in others]
     apart = Difference(*(largest(values) for values in zip(*found)))
-    if not (apart.loss <= SAME_LOSS and apart.gradient <= SAME_GRADIENT):
+    if not (apart.loss <= SAME and apart.gradient <= SAME):
         names = list(workload.contenders)
         raise AssertionError(
             f"{workload.title}: the contenders compute something different from {names[0]}'s: "
@@ -185,7 +186,6 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--only", default="", help="rows whose title holds this, and no data")
     parser.add_argument("--folder", type=Path, help="where the record goes (default: records/)")
     options = parser.parse_args(arguments)
-    os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # the profiler, which sees memory, says nothing
     print("Takes about six minutes; compiling is one of them.", flush=True)
     results = []
     for workload in WORKLOADS:

@@ -22,6 +22,7 @@ from mlcode.networks import MLP
 from mlcode.peers.finite_differences import Objective
 from mlcode.peers.meta_step import MetaGradient, Parameters
 from mlcode.peers.metric_losses import PROTOTYPES, TORCH_LOSSES, Embed
+from mlcode.peers.networks import own_network
 from mlcode.tasks import Examples, Tasks
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ LEARNERS: dict[str, Callable[[nn.Module, float], MetricLearner]] = {
 
 def by_mlcode(model: nn.Module, setting: MetricSetting) -> MetaGradient:
     """The learner's own loss."""
-    learner = LEARNERS[setting.loss](model, setting.margin)
+    learner = LEARNERS[setting.loss](own_network(model), setting.margin)
 
     def meta_gradient(tasks: Tasks) -> Tensor:
         loss = learner(tasks)
@@ -86,8 +87,9 @@ def by_learn2learn(model: nn.Module, setting: MetricSetting) -> MetaGradient:
 
     def loss_of(embed: Embed, support: Examples, query: Examples) -> Tensor:
         classifier = peers.learn2learn.nn.PrototypicalClassifier()
-        classifier.fit_(embed(support.x), support.y)
-        return F.cross_entropy(classifier(embed(query.x)), query.y)
+        z = embed(torch.cat([support.x, query.x]))  # one batch, as in its own example
+        classifier.fit_(z[: len(support.y)], support.y)
+        return F.cross_entropy(classifier(z[len(support.y) :]), query.y)
 
     return _of_each_task(model, loss_of)
 

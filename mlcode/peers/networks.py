@@ -3,6 +3,7 @@
 from itertools import pairwise
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -37,7 +38,7 @@ class TorchConvNet(nn.Module):
     """The network of `mlcode.ConvNet`, of torch's own layers and with the same parameter names.
 
     Args:
-        n_out: Outputs.
+        n_out: Outputs, None for the features.
         n_filters: Channels.
         downsampling: "stride" or "pool".
         image_size: Pixels along each side.
@@ -45,7 +46,7 @@ class TorchConvNet(nn.Module):
     """
 
     def __init__(
-        self, n_out: int, n_filters: int, downsampling: str, image_size: int, n_blocks: int
+        self, n_out: int | None, n_filters: int, downsampling: str, image_size: int, n_blocks: int
     ) -> None:
         super().__init__()
         self.options: dict[str, Any] = {
@@ -57,7 +58,7 @@ class TorchConvNet(nn.Module):
         channels = [1] + [n_filters] * n_blocks
         self.body = nn.Sequential(*(TorchBlock(a, b, downsampling) for a, b in pairwise(channels)))
         side = image_size // 2**n_blocks if downsampling == "pool" else 1
-        self.head = nn.Linear(n_filters * side**2, n_out)
+        self.head = nn.Identity() if n_out is None else nn.Linear(n_filters * side**2, n_out)
 
     def forward(
         self, x: Float[Tensor, "example channel height width"]
@@ -74,8 +75,10 @@ def own_network(model: nn.Module) -> nn.Module:
     """
     if not isinstance(model, TorchConvNet):
         return model
-    network = ConvNet(model.head.out_features, **model.options)
+    network = ConvNet(getattr(model.head, "out_features", None), **model.options)
     for name, parameter in model.named_parameters():
         owner, _, last = name.rpartition(".")
         setattr(network.get_submodule(owner), last, parameter)
+    if network.downsampling == "pool":  # as ConvNet lays out its own
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network

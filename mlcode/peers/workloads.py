@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from mlcode.engine import compiled_gradient
-from mlcode.peers import maml, meta_sgd, reptile, rules
+from mlcode.peers import maml, meta_sgd, metric, reptile, rules
 from mlcode.peers.images import ImageSetting
 from mlcode.peers.meta_step import MetaGradient, Prepare
 from mlcode.peers.networks import TorchConvNet
@@ -51,15 +51,21 @@ def by_mlcode_compiled(model: nn.Module, setting: maml.MAMLSetting) -> MetaGradi
 
 
 def omniglot_problem(
-    seed: int, downsampling: str, n_tasks: int, n_shot: int, n_query: int
+    seed: int,
+    downsampling: str,
+    n_tasks: int,
+    n_shot: int,
+    n_query: int,
+    n_way: int = 5,
+    n_out: int | None = 5,
 ) -> Problem:
-    """MAML's network of 64 filters and 5-way tasks of noise in the size of Omniglot's images."""
-    model = seeded(seed, lambda: TorchConvNet(5, 64, downsampling, image_size=28, n_blocks=4))
+    """A network of 64 filters and tasks of noise in the size of Omniglot's images."""
+    model = seeded(seed, lambda: TorchConvNet(n_out, 64, downsampling, image_size=28, n_blocks=4))
     draw = torch.Generator().manual_seed(seed)
 
     def examples(each: int) -> Examples:
-        x = torch.rand(n_tasks, 5 * each, 1, 28, 28, generator=draw, dtype=torch.float64)
-        return Examples(x, torch.arange(5).repeat(n_tasks, each))
+        x = torch.rand(n_tasks, n_way * each, 1, 28, 28, generator=draw, dtype=torch.float64)
+        return Examples(x, torch.arange(n_way).repeat(n_tasks, each))
 
     return model, Tasks(examples(n_shot), examples(n_query))
 
@@ -89,6 +95,9 @@ REPTILE = {
 }
 STRIDED = partial(omniglot_problem, downsampling="stride", n_tasks=32, n_shot=1, n_query=1)
 POOLED = partial(omniglot_problem, downsampling="pool", n_tasks=8, n_shot=1, n_query=15)
+EPISODE = partial(
+    omniglot_problem, downsampling="pool", n_tasks=1, n_shot=1, n_query=5, n_way=60, n_out=None
+)
 # An inner batch of 10 images, as published for 5-way tasks.
 REPTILES = partial(omniglot_problem, downsampling="stride", n_tasks=5, n_shot=1, n_query=1)
 ON_OMNIGLOT, ON_CONV4 = "on MAML's Omniglot setting", "on the pooled Conv4"
@@ -140,4 +149,10 @@ WORKLOADS = (
     ),
     _images(f"MAML {ON_CONV4}", ImageSetting(), POOLED, ALL_THREE),
     _images(f"MAML {ON_CONV4}", ImageSetting(first_order=True), POOLED, ALL_THREE),
+    _images(
+        f"Prototypical network {ON_CONV4}, 60-way",
+        metric.MetricSetting(),
+        EPISODE,
+        {"mlcode": metric.by_mlcode, "learn2learn": metric.by_learn2learn},
+    ),
 )

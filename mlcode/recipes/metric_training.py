@@ -72,7 +72,6 @@ def trained(setting: MetricOmniglot, options: Options) -> MetricLearner:
         torch.manual_seed(options.seed)  # the weights; restored on leaving
         encoder = ConvNet(None, downsampling="pool")
         learner = LEARNERS[setting.learner](encoder, **dict(setting.options)).to(options.device)
-    encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     n_iterations = options.n_iterations or setting.n_iterations
     optimizer = Adam(learner.parameters(), setting.meta_lr)
     train(

@@ -6,6 +6,7 @@ repository's address.
 
 from __future__ import annotations
 
+import ast
 import functools
 import json
 import os
@@ -20,6 +21,7 @@ from pathlib import Path
 
 import pytest
 from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell
 from packaging.requirements import Requirement
 
 from tests.book.files import NOTEBOOKS, PYTHON, ROOT, code_cells, name, read, text_of
@@ -96,6 +98,18 @@ def wheel(tmp_path_factory) -> Path:
 @pytest.fixture
 def machine(tmp_path, wheel, monkeypatch) -> Machine:
     """A fresh environment, its kernel known to Jupyter as "colab"."""
+    return make_machine(tmp_path, wheel, monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def used_machine(tmp_path_factory, wheel) -> Iterator[Machine]:
+    """One for all notebooks: the first installs the package, the others find it."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        yield make_machine(tmp_path_factory.mktemp("colab"), wheel, monkeypatch)
+
+
+def make_machine(tmp_path: Path, wheel: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """Fill an environment with what Colab carries, and put it before all others."""
     folder = tmp_path / "environment"
     venv.create(folder, symlinks=True)
     here = Path(sysconfig.get_path("purelib"))
@@ -135,10 +149,42 @@ def run_alone(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
-def test_a_notebook_runs_alone_where_only_colabs_packages_are(path, machine, tmp_path):
+def test_a_notebook_runs_alone_where_only_colabs_packages_are(machine, tmp_path):
+    """One whole; the book's tests execute all of them in the environment of the tests."""
+    path = ROOT / "book" / "optimization" / "maml.ipynb"
     done = run_alone(path, machine, tmp_path / "empty")
     assert all(cell.execution_count for cell in code_cells(done))
+
+
+def _what_has_to_be_there(notebook: NotebookNode) -> NotebookNode:
+    """The install cell, then every import and every record that the other cells ask for."""
+    install, *others = code_cells(notebook)
+    wanted = []
+    for cell in others:
+        source = re.sub(r"^\s*[%!].*$", "", cell.source, flags=re.MULTILINE)
+        for node in ast.walk(ast.parse(source)):
+            called = isinstance(node, ast.Call) and ast.unparse(node.func).endswith("read_record")
+            if isinstance(node, ast.Import | ast.ImportFrom) or called:
+                wanted.append(ast.unparse(node))
+    notebook.cells = [install, *map(new_code_cell, wanted)]
+    return notebook
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
+def test_every_notebook_finds_there_what_it_imports_and_which_records_it_reads(
+    path, used_machine, tmp_path
+):
+    notebook = _what_has_to_be_there(used_machine.installs_from_the_wheel(read(path)))
+    used_machine.run(notebook, tmp_path)
+    assert "learning-to-learn-book" in used_machine.installed()
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
+def test_no_notebook_reads_a_file_that_lies_beside_it(path):
+    """It would not lie beside it in Colab."""
+    source = "\n".join(cell.source for cell in code_cells(read(path)))
+    assert re.findall(r"\bopen\(|\bPath\(|read_text|read_csv|imread|\.\./", source) == []
 
 
 def _only_the_cross_check(notebook: NotebookNode, *, with_peers: bool) -> NotebookNode:
