@@ -19,9 +19,9 @@ class Solution(NamedTuple):
         x: The answer.
         residual: ‖b − A x‖/‖b‖, what is left of the equation; 1 for x = 0. Without steps nothing
             was to be solved, and it counts as 0.
-        curvature: The least vᵀAv/vᵀv of the vectors that A was applied to; infinite without steps.
-            It lies between A's eigenvalues: 0 or less proves that A is not positive definite, and
-            then a small residual means little. More than 0 proves nothing.
+        curvature: The least vᵀAv/vᵀv of the vectors v that A was applied to, rounding left out;
+            infinite without steps. It lies between A's eigenvalues: 0 or less proves that A is not
+            positive definite, and then x is nothing's minimum. More than 0 proves nothing.
     """
 
     x: Parameters
@@ -58,13 +58,14 @@ def solve(times: Callable[[Parameters], Parameters], b: Parameters, n_steps: int
     if n_steps == 0:
         return Solution(b, torch.zeros_like(squared), torch.full_like(squared, torch.inf))
     x, product = b, times(b)
-    curvature = _curvature(dot(b, product), squared)
+    noise = squared * torch.finfo(squared.dtype).eps ** 2  # of a residual, once x is found
+    curvature = _curvature(dot(b, product), squared, noise)
     residual = {name: b[name] - product[name] for name in b}
     direction, size = residual, dot(residual, residual)
     for _ in range(n_steps):
         product = times(direction)
-        bend = dot(direction, product)
-        curvature = torch.minimum(curvature, _curvature(bend, dot(direction, direction)))
+        bend, length = dot(direction, product), dot(direction, direction)
+        curvature = torch.minimum(curvature, _curvature(bend, length, noise))
         step = _ratio(size, bend)
         x = {name: x[name] + step * direction[name] for name in x}
         residual = {name: residual[name] - step * product[name] for name in x}
@@ -80,6 +81,6 @@ def _ratio(a: Tensor, b: Tensor) -> Tensor:
     return torch.where(found, 0.0, a / torch.where(found, 1.0, b))
 
 
-def _curvature(bend: Tensor, squared: Tensor) -> Tensor:
-    """`bend / squared`, vᵀAv/vᵀv; a vector of no length says nothing."""
-    return torch.where(squared == 0, torch.inf, _ratio(bend, squared))
+def _curvature(bend: Tensor, length: Tensor, noise: Tensor) -> Tensor:
+    """vᵀAv/vᵀv; a vector no longer than rounding errors says nothing."""
+    return torch.where(length > noise, _ratio(bend, length), torch.inf)

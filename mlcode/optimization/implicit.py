@@ -10,8 +10,9 @@ from torch.func import grad_and_value
 
 from mlcode.checks import check_int, check_positive, check_tasks
 from mlcode.learner import LossFn, Mapping
-from mlcode.optimization.conjugate_gradients import solve
+from mlcode.optimization.conjugate_gradients import Solution, solve
 from mlcode.optimization.curvature import dot, hessian_times
+from mlcode.optimization.doubts import no_minimum, unsolved
 from mlcode.optimization.inner_loop import Parameters, unroll
 from mlcode.optimization.maml import MAML
 from mlcode.tasks import Examples, Tasks
@@ -39,9 +40,11 @@ class ImplicitMAML(MAML):
         n_test_steps: How many in evaluation. None: as many.
         n_conjugate_steps: Conjugate-gradient steps for the meta-gradient; the paper's 5.
         max_residual: Warn, once for a learner, when the meta-gradient x of a task solves its
-            equation A x = b worse than this: by ‖b − A x‖/‖b‖, which is 1 for x = 0. It happens
-            where the loss bends down more steeply than `proximity` holds, and with too few steps.
-            A step in one compiled graph does not look.
+            equation A x = b worse than this: by ‖b − A x‖/‖b‖, which is 1 for x = 0. A second
+            warning, once as well, comes when conjugate gradients meet a direction in which the
+            loss bends down more steeply than `proximity` holds: φ is no minimum then, and x wrong
+            however well it solves. Few steps can miss such a direction. A step in one compiled
+            graph looks at neither.
         loss_fn: As in `MAML`.
         statistics: As in `MAML`.
         mapping: See `MetaLearner`.
@@ -84,7 +87,7 @@ class ImplicitMAML(MAML):
         self.proximity = proximity
         self.n_conjugate_steps = n_conjugate_steps
         self.max_residual = max_residual
-        self._has_warned = False
+        self._said: set[str] = set()
 
     def adapt(self, support: Examples, n_steps: int | None = None) -> Parameters:
         """φ after gradient steps on the regularised support loss, without a graph back to θ."""
@@ -105,58 +108,52 @@ class ImplicitMAML(MAML):
         if not torch.is_grad_enabled():
             return super().losses(tasks)
         check_tasks(tasks, like=next(self.parameters()), n_way=self.n_way)
-        found = self.map(self._loss_and_residual, *tasks)
+        losses, residuals, curvatures = self.map(self._loss_and_doubts, *tasks).unbind(dim=1)
         if not torch.compiler.is_compiling():
-            self._report(found[:, 1].detach())
-        return found[:, 0]
+            self._report(residuals.detach(), curvatures.detach())
+        return losses
 
     def task_loss(self, support: Examples, query: Examples) -> Float[Tensor, ""]:
         """The query loss at φ, whose gradient with respect to θ is the implicit one."""
         if torch.is_grad_enabled():
-            return self._loss_and_residual(support, query)[0]
+            return self._loss_and_doubts(support, query)[0]
         return self.loss(self.outputs(self.adapt(support), support, query.x), query.y)
 
-    def _loss_and_residual(self, support: Examples, query: Examples) -> Float[Tensor, "2"]:
+    def _loss_and_doubts(self, support: Examples, query: Examples) -> Float[Tensor, "3"]:
         phi = self.adapt(support)
 
         def query_loss(at: Parameters) -> Tensor:
             return self.loss(self.outputs(at, support, query.x), query.y)
 
         gradient, value = grad_and_value(query_loss)(phi)
-        meta_gradient, residual = self._solve(phi, gradient, support)
+        found = self._solve(phi, gradient, support)
         # Its value is the loss and its derivative the meta-gradient: θ·g − stop(θ·g) is zero.
-        product = dot(self.initial(), {name: g.detach() for name, g in meta_gradient.items()})
-        return torch.stack([value.detach() + product - product.detach(), residual.detach()])
+        product = dot(self.initial(), {name: g.detach() for name, g in found.x.items()})
+        loss = value.detach() + product - product.detach()
+        return torch.stack([loss, found.residual.detach(), found.curvature.detach()])
 
-    def _report(self, residuals: Float[Tensor, "task"]) -> None:
-        worst = int(residuals.argmax())
-        if self._has_warned or not residuals[worst] > self.max_residual:
-            return
-        self._has_warned = True
-        warnings.warn(
-            f"conjugate gradients did not converge: after {self.n_conjugate_steps} steps the "
-            f"meta-gradient of task {worst} of a batch leaves a relative residual of "
-            f"{residuals[worst]:.3g}, above max_residual={self.max_residual:g}. Use a larger "
-            "proximity, more n_conjugate_steps, or a smoother network. Said once.",
-            RuntimeWarning,
-            stacklevel=4,
-        )
+    def _report(self, residuals: Float[Tensor, "task"], curvatures: Float[Tensor, "task"]) -> None:
+        doubts = {
+            "unsolved": unsolved(residuals, self.n_conjugate_steps, self.max_residual),
+            "no minimum": no_minimum(curvatures, self.proximity),
+        }
+        for kind, doubt in doubts.items():
+            if doubt is not None and kind not in self._said:
+                self._said.add(kind)
+                warnings.warn(doubt, RuntimeWarning, stacklevel=4)
 
     def implicit_gradient(
         self, phi: Parameters, gradient: Parameters, support: Examples
     ) -> Parameters:
         """(I + H/λ)⁻¹ applied to the query loss's gradient at the solution `phi` of one task."""
-        return self._solve(phi, gradient, support)[0]
+        return self._solve(phi, gradient, support).x
 
-    def _solve(
-        self, phi: Parameters, gradient: Parameters, support: Examples
-    ) -> tuple[Parameters, Float[Tensor, ""]]:
+    def _solve(self, phi: Parameters, gradient: Parameters, support: Examples) -> Solution:
         def times(v: Parameters) -> Parameters:
             curved = hessian_times(lambda at: self.support_loss(at, support), phi, v)
             return {name: v[name] + curved[name] / self.proximity for name in v}
 
-        x, residual = solve(times, gradient, self.n_conjugate_steps)
-        return x, (dot(residual, residual) / dot(gradient, gradient).clamp(min=1e-30)).sqrt()
+        return solve(times, gradient, self.n_conjugate_steps)
 
     def extra_repr(self) -> str:
         """The settings, for `repr`."""

@@ -23,6 +23,7 @@ PLUMBING = {
     "mlcode.command_line",
     "mlcode.engine",
     "mlcode.interrupts",
+    "mlcode.optimization.doubts",
     "mlcode.peers.importing",
     "mlcode.peers.install",
     "mlcode.peers.maml_objective",
