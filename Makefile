@@ -7,6 +7,9 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-
 HTML   := _build/html
 PORT   ?= 8000
 
+# Tests run side by side in so many processes, each on one thread.
+WORKERS ?= 2
+
 # `make test PINS=` installs the newest versions instead, as the weekly run does.
 PINS   ?= constraints.txt
 
@@ -27,7 +30,7 @@ serve: book  ## build, then show the book at http://127.0.0.1:8000
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory $(HTML) $(PORT)
 
 test: $(VENV)/.test book  ## run every test and re-execute every notebook
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 
 notebooks: $(VENV)/.test  ## execute the notebooks in place (NOTEBOOKS=book/a/b.ipynb for one)
 	$(BIN)/python tools/notebooks.py $(NOTEBOOKS)

@@ -65,4 +65,5 @@ def figures(cell: NotebookNode) -> list[NotebookNode]:
 
 def text_of(output: NotebookNode) -> str:
     """What an output says in words."""
-    return output.get("text", "") or output.get("data", {}).get("text/plain", "")
+    data = output.get("data", {})
+    return output.get("text", "") or data.get("text/markdown", "") or data.get("text/plain", "")
