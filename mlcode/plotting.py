@@ -118,11 +118,25 @@ def draw_losses(ax: Axes, histories: Mapping[str, History], *, window: int = 100
     ax.set(xlabel="iteration", ylabel="query loss")
 
 
-def draw_results(ax: Axes, results: Mapping[str, Estimate], *, spec: str = ".2f") -> None:
-    """A table as a picture: one row a result, its interval as a line, its number at the right."""
+def draw_results(
+    ax: Axes,
+    results: Mapping[str, Estimate],
+    *,
+    spec: str = ".2f",
+    colours: Sequence[str] = tuple(COLOURS),
+) -> None:
+    """A table as a picture: one row a result, its interval as a line, its number at the right.
+
+    Args:
+        ax: Where to draw.
+        results: A label with its estimate, first on top.
+        spec: How a number is written.
+        colours: Keys of `COLOURS`, one for each row, as in `draw_estimates`.
+    """
     rows = range(len(results))
-    for row, (estimate, colour) in enumerate(zip(results.values(), COLOURS.values())):
-        ax.errorbar(estimate.mean, row, xerr=estimate.interval, fmt="o", color=colour, capsize=3)
+    for row, (estimate, name) in enumerate(zip(results.values(), colours)):
+        mean, colour = estimate.mean, COLOURS[name]
+        ax.errorbar(mean, row, xerr=estimate.interval, fmt="o", color=colour, capsize=3)
         ax.annotate(
             f"{estimate:{spec}}",
             (1.01, row),
