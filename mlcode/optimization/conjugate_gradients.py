@@ -15,18 +15,14 @@ from mlcode.optimization.inner_loop import Parameters
 class Solution(NamedTuple):
     """What conjugate gradients found for A x = b, and two signs of whether to believe it.
 
-    Attributes:
-        x: The answer.
-        residual: ‖b − A x‖/‖b‖, what is left of the equation; 1 for x = 0. Without steps nothing
-            was to be solved, and it counts as 0.
-        curvature: The least vᵀAv/vᵀv of the vectors v that A was applied to, rounding left out;
-            infinite without steps. It lies between A's eigenvalues: 0 or less proves that A is not
-            positive definite, and then x is nothing's minimum. More than 0 proves nothing.
+    Curvature is the least vᵀAv/vᵀv of the vectors v that A was applied to, rounding left out. It
+    lies between A's eigenvalues: 0 or less proves that A is not positive definite, and then x is
+    nothing's minimum. More than 0 proves nothing.
     """
 
-    x: Parameters
-    residual: Float[Tensor, ""]
-    curvature: Float[Tensor, ""]
+    x: Parameters  # the answer
+    residual: Float[Tensor, ""]  # ‖b − A x‖/‖b‖, what is left of the equation; 0 without steps
+    curvature: Float[Tensor, ""]  # infinite without steps
 
 
 def conjugate_gradients(
