@@ -17,7 +17,7 @@ class FeatureTransfer(MetaLearner):
     """A frozen encoder and a head that the support set determines in closed form.
 
     With pre-trained features and the nearest class mean this is the baseline that few-shot methods
-    have to beat (Chen et al., 2019, has it with a cosine). With the inputs themselves as features
+    have to beat (Wang et al., 2019, SimpleShot). With the inputs themselves as features
     and the nearest neighbour it is the baseline that needs no training at all.
 
     Args:
