@@ -64,6 +64,7 @@ def bench(
     model, tasks = model.to(device), tasks.to(device)
     with full_precision(), threads(workload.threads):
         apart = check_same(workload, model, tasks)
+        torch.compiler.reset()  # graphs for float64 would make those for float32 slower
         model, tasks = model.to(torch.float32), tasks.to(dtype=torch.float32)
         steps = {
             name: training_step(prepare, model, tasks, workload.setting)
