@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mlcode import peers
+from mlcode.engine import compiled_gradient
 from mlcode.optimization.reptile import Reptile
 from mlcode.peers.maml import MAMLSetting, add_gradient, each, torch_optimizer
 from mlcode.peers.meta_step import MetaGradient
@@ -42,14 +43,19 @@ class ReptileAdamSetting(AdamSetting):
         return f"{self.n_inner_steps} step{'s' if self.n_inner_steps != 1 else ''}"
 
 
-def by_mlcode(model: nn.Module, setting: MAMLSetting) -> MetaGradient:
-    """The gradient of the surrogate loss, which is half the squared way to the trained weights."""
-    learner = Reptile(
+def reptile_learner(model: nn.Module, setting: MAMLSetting) -> Reptile:
+    """mlcode's Reptile of a setting."""
+    return Reptile(
         own_network(model),
         n_inner_steps=setting.n_inner_steps,
         loss_fn=setting.loss_fn,
         rule=setting.rule,
     )
+
+
+def by_mlcode(model: nn.Module, setting: MAMLSetting) -> MetaGradient:
+    """The gradient of the surrogate loss, which is half the squared way to the trained weights."""
+    learner = reptile_learner(model, setting)
 
     def meta_gradient(tasks: Tasks) -> Tensor:
         loss = learner(tasks)
@@ -57,6 +63,11 @@ def by_mlcode(model: nn.Module, setting: MAMLSetting) -> MetaGradient:
         return loss.detach()
 
     return meta_gradient
+
+
+def by_mlcode_compiled(model: nn.Module, setting: MAMLSetting) -> MetaGradient:
+    """The same with loss and gradient in one compiled graph."""
+    return compiled_gradient(reptile_learner(model, setting))
 
 
 def by_learn2learn(model: nn.Module, setting: MAMLSetting) -> MetaGradient:

@@ -133,7 +133,9 @@ WORKLOADS = (
     Workload(
         "Reptile on sinusoids", reptile.ReptileSetting(), sinusoid_problem, REPTILE, n_rounds=15
     ),
-    _images(f"MAML {ON_OMNIGLOT}", ImageSetting(), STRIDED, ALL_THREE),
+    _images(
+        f"MAML {ON_OMNIGLOT}", ImageSetting(), STRIDED, {**ALL_THREE, COMPILED: by_mlcode_compiled}
+    ),
     _images(f"MAML {ON_OMNIGLOT}", ImageSetting(first_order=True), STRIDED, ALL_THREE),
     _images(
         f"Meta-SGD {ON_OMNIGLOT}",
@@ -145,7 +147,7 @@ WORKLOADS = (
         "Reptile on the strided ConvNet",
         reptile.ReptileSetting(inner_lr=0.1, loss_fn=F.cross_entropy, meta_lr=1e-5),
         REPTILES,
-        REPTILE,
+        {**REPTILE, COMPILED: reptile.by_mlcode_compiled},
     ),
     _images(f"MAML {ON_CONV4}", ImageSetting(), POOLED, ALL_THREE),
     _images(f"MAML {ON_CONV4}", ImageSetting(first_order=True), POOLED, ALL_THREE),
