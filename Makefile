@@ -71,7 +71,7 @@ $(VENV)/.book: $(VENV)/.base pyproject.toml
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.book
-	$(PIP) $(PINS:%=-c %) -e '.[book,test,peers]'
+	$(PIP) $(PINS:%=-c %) -e '.[book,test,peers,tune]'
 	PIP_CONSTRAINT=$(PINS) $(BIN)/python -m mlcode.peers.install \
 	  || { echo "learn2learn is compiled: on Debian and Ubuntu, apt-get install gcc python3-dev"; exit 1; }
 	@touch $@
