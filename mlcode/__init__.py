@@ -5,6 +5,9 @@ from mlcode.learner import MetaLearner
 from mlcode.metric.matching import MatchingNetwork
 from mlcode.metric.prototypical import PrototypicalNetwork
 from mlcode.metric.siamese import Siamese
+from mlcode.model_based.in_context import InContextLearner
+from mlcode.model_based.memory import MemoryLearner
+from mlcode.model_based.regression import RidgeRegression
 from mlcode.networks import MLP, ConvNet
 from mlcode.optimization.implicit import ImplicitMAML
 from mlcode.optimization.learned_optimizer import LearnedOptimizer
@@ -29,14 +32,17 @@ __all__ = [
     "Glyphs",
     "History",
     "ImplicitMAML",
+    "InContextLearner",
     "LearnedOptimizer",
     "LinearFunctions",
     "MatchingNetwork",
+    "MemoryLearner",
     "MetaLearner",
     "MetaSGD",
     "Omniglot",
     "PrototypicalNetwork",
     "Reptile",
+    "RidgeRegression",
     "Siamese",
     "Sinusoids",
     "TaskSource",

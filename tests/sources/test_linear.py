@@ -39,6 +39,16 @@ def test_noise_has_the_stated_standard_deviation_and_weights_and_inputs_have_one
 
 
 @given(seed=SEEDS)
+def test_the_scales_stretch_inputs_and_weights_of_the_same_tasks(seed):
+    plain, scaled = (
+        LinearFunctions(2, dtype=torch.float64, **scales).sample(3, generator=seeded(seed)).support
+        for scales in ({}, {"x_scale": 3.0, "w_scale": 0.5})
+    )
+    assert torch.allclose(scaled.x, 3.0 * plain.x, rtol=1e-12)
+    assert torch.allclose(scaled.y, 1.5 * plain.y, rtol=1e-12)
+
+
+@given(seed=SEEDS)
 def test_one_seed_gives_the_same_tasks_in_every_dtype(seed):
     double = LinearFunctions(3, dtype=torch.float64).sample(3, generator=seeded(seed))
     single = LinearFunctions(3, dtype=torch.float32).sample(3, generator=seeded(seed))
@@ -53,6 +63,8 @@ def test_one_seed_gives_the_same_tasks_in_every_dtype(seed):
         ({"n_query": 0}, "n_query must be at least 1; got 0"),
         ({"noise": -0.1}, "noise must be positive and finite; got -0.1"),
         ({"noise": float("nan")}, "noise must be positive and finite; got nan"),
+        ({"x_scale": 0.0}, "x_scale must be positive and finite; got 0"),
+        ({"w_scale": -1.0}, "w_scale must be positive and finite; got -1"),
     ],
 )
 def test_impossible_settings_are_refused_by_value(arguments, message):

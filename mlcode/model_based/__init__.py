@@ -1,0 +1,11 @@
+"""Model-based learners: they read the support set, and what they learned is a state or a text."""
+
+from mlcode.model_based.in_context import InContextLearner
+from mlcode.model_based.memory import MemoryLearner
+from mlcode.model_based.regression import RidgeRegression
+
+__all__ = [
+    "InContextLearner",
+    "MemoryLearner",
+    "RidgeRegression",
+]
