@@ -18,7 +18,7 @@ def content_weights(
 ) -> Float[Tensor, "*task head slot"]:
     """Where each head reads: a softmax over slots of the cosine of its key with their content.
 
-    Santoro et al. (2016), equations 2 and 3, which have no strength.
+    As Santoro et al. (2016) read, who have no strength.
 
     Args:
         keys: What each head looks for.
@@ -52,7 +52,7 @@ def write_weights(
 ) -> Float[Tensor, "*task head slot"]:
     """Where each head writes: `gate` of it where it read a step ago, the rest to its free slot.
 
-    Equation 6 of the paper: what has just been looked up is completed, or a slot is begun.
+    What has just been looked up is completed, or a slot is begun.
 
     Args:
         gate: Between 0, to the free slot, and 1, to where was read.
@@ -69,7 +69,7 @@ def written(
     values: Float[Tensor, "*task head width"],
     free: Float[Tensor, "*task head slot"],
 ) -> Float[Tensor, "*task slot width"]:
-    """The memory after the free slots were emptied and every head added its value (equation 7)."""
+    """The memory after the free slots were emptied and every head added its value."""
     kept = 1 - free.amax(-2)
     return kept[..., None] * memory + weights.mT @ values
 
@@ -80,7 +80,7 @@ def decayed_usage(
     write: Float[Tensor, "*task head slot"],
     decay: float,
 ) -> Float[Tensor, "*task slot"]:
-    """How much each slot was used lately: decay · usage + reads + writes (equation 5).
+    """How much each slot was used lately: decay · usage + reads + writes.
 
     No gradient passes through it, since a rank has none.
     """

@@ -24,8 +24,8 @@ class InContextLearner(SequenceLearner):
     support set then matters a little. With False every support token sees the whole set: the order
     is without effect, and training takes the loss of the queries.
 
-    Garg et al. (2022) train on such sequences, with separate tokens for x and y, positions, and a
-    network of the size of a small language model.
+    Garg et al. (2022) train on such sequences. Their code has separate tokens for x and y, with
+    positions, and 12 blocks.
 
     Args:
         n_features: Length of x, or of what `encoder` makes of it.

@@ -5,6 +5,7 @@ from mlcode.recipes import (
     maml_mini_imagenet,
     maml_omniglot,
     maml_sinusoid,
+    mann_omniglot,
     metric_omniglot,
     reptile_omniglot,
     sinusoid_learners,
@@ -21,6 +22,7 @@ RECIPES = {
         reptile_omniglot,
         maml_mini_imagenet,
         metric_omniglot,
+        mann_omniglot,
         baselines_omniglot,
     )
     for recipe in module.RECIPES

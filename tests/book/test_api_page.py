@@ -33,6 +33,7 @@ PLUMBING = {
     "mlcode.recipes.maml_mini_imagenet",
     "mlcode.recipes.maml_omniglot",
     "mlcode.recipes.maml_sinusoid",
+    "mlcode.recipes.mann_omniglot",
     "mlcode.recipes.metric_omniglot",
     "mlcode.recipes.metric_training",
     "mlcode.recipes.register",
