@@ -20,11 +20,11 @@ from mlcode.peers import PEERS, peer_name
 from mlcode.peers.cross_check import full_precision
 from mlcode.peers.loading import bench_loading, loading_text
 from mlcode.peers.meta_step import Difference, Prepare, difference, largest, meta_step
-from mlcode.peers.report import render
 from mlcode.peers.sampling import bench_sampling, sampling_text
 from mlcode.peers.timing import interleaved, quartiles, ratios
 from mlcode.peers.workloads import MANY, WORKLOADS, Workload
 from mlcode.records import environment, write_record
+from mlcode.tables import render
 from mlcode.tasks import Tasks
 
 Step = Callable[[], Tensor]

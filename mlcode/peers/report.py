@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from mlcode.checks import check_choice
 from mlcode.peers.importing import PEERS, WRITTEN, peer_name
 from mlcode.peers.meta_step import largest
+from mlcode.tables import render
 
 FINITE_DIFFERENCES = "finite differences"
 
@@ -161,18 +161,3 @@ def _written(difference: float | None) -> str:
 
 def _line(first: str, cells: Iterable[str]) -> str:
     return f"{first:<37}" + "".join(f"{cell:<15}" for cell in cells)
-
-
-def render(head: tuple[str, ...], body: list[tuple[str, ...]], *, n_words: int, style: str) -> str:
-    """A table whose first `n_words` columns hold words and whose others hold numbers.
-
-    Raises:
-        ValueError: If `style` is neither "markdown" nor "text".
-    """
-    check_choice("style", style, ("markdown", "text"))
-    if style == "markdown":
-        rule = ("---",) * n_words + ("---:",) * (len(head) - n_words)
-        return "\n".join("| " + " | ".join(row) + " |" for row in [head, rule, *body])
-    widths = [max(map(len, column)) for column in zip(head, *body)]
-    lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths)).rstrip() for row in [head, *body]]
-    return "\n".join(lines)
