@@ -7,6 +7,7 @@ from mlcode.metric.prototypical import PrototypicalNetwork
 from mlcode.metric.siamese import Siamese
 from mlcode.model_based.in_context import InContextLearner
 from mlcode.model_based.memory import MemoryLearner
+from mlcode.model_based.recurrent import RecurrentLearner
 from mlcode.model_based.regression import RidgeRegression
 from mlcode.networks import MLP, ConvNet
 from mlcode.optimization.implicit import ImplicitMAML
@@ -41,6 +42,7 @@ __all__ = [
     "MetaSGD",
     "Omniglot",
     "PrototypicalNetwork",
+    "RecurrentLearner",
     "Reptile",
     "RidgeRegression",
     "Siamese",

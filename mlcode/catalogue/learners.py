@@ -9,6 +9,7 @@ from torch import nn
 
 from mlcode.catalogue.entries import Learner, Setting
 from mlcode.metric import MatchingNetwork, MetricLearner, PrototypicalNetwork, Siamese
+from mlcode.model_based.recurrent import RecurrentLearner
 from mlcode.networks import MLP, ConvNet
 from mlcode.optimization.implicit import ImplicitMAML
 from mlcode.optimization.maml import MAML
@@ -18,6 +19,7 @@ from mlcode.optimization.rules import Adam
 from mlcode.transfer.features import FeatureTransfer
 
 ON_IMAGES = ("glyphs", "omniglot", "miniimagenet")
+OF_FUNCTIONS = ("sinusoids", "lines")
 PHOTOGRAPHS: dict[str, Any] = {"in_channels": 3, "downsampling": "pool", "image_size": 84}
 INNER_LOOP = ("inner_lr", "n_inner_steps", "n_test_steps", "statistics")
 
@@ -89,6 +91,10 @@ def _siamese(setting: Setting) -> Siamese:
     return Siamese(encoder(setting), objective="triplet", statistics=statistics)
 
 
+def _recurrent(setting: Setting) -> RecurrentLearner:
+    return RecurrentLearner(1)
+
+
 def _pixels(setting: Setting) -> FeatureTransfer:
     return FeatureTransfer(n_way=setting.n_way, head="neighbour")
 
@@ -127,6 +133,11 @@ LEARNERS = {
     "matching": _metric("attention over the support set (Vinyals et al., 2016)", _matching),
     "siamese": _metric(
         "the nearest example, learned from triplets (Hermans et al., 2017)", _siamese
+    ),
+    "recurrent": Learner(
+        "a GRU whose state is what it has learned (Hochreiter et al., 2001)",
+        _recurrent,
+        sources=OF_FUNCTIONS,
     ),
     "pixels": Learner(
         "nearest neighbour on the pixels; nothing to train", _pixels, sources=ON_IMAGES

@@ -2,10 +2,12 @@
 
 from mlcode.model_based.in_context import InContextLearner
 from mlcode.model_based.memory import MemoryLearner
+from mlcode.model_based.recurrent import RecurrentLearner
 from mlcode.model_based.regression import RidgeRegression
 
 __all__ = [
     "InContextLearner",
     "MemoryLearner",
+    "RecurrentLearner",
     "RidgeRegression",
 ]

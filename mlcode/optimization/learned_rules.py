@@ -9,46 +9,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mlcode.checks import check_fraction, check_int, check_positive
+from mlcode.model_based.cells import LSTMCell
 from mlcode.optimization.inner_loop import Parameters, State, UpdateRule
-
-
-class LSTMCell(nn.Module):
-    """One step of an LSTM, made of plain operations: `torch.nn.LSTMCell` with the same weights.
-
-    Torch's own cell is one fused kernel on a GPU, without second derivatives; a learned optimizer
-    is mapped by `vmap` and may be differentiated twice. The `state_dict` of either fits the other.
-
-    Args:
-        n_in: Features of the input.
-        n_hidden: Features of the output and of the memory.
-    """
-
-    def __init__(self, n_in: int, n_hidden: int) -> None:
-        super().__init__()
-        check_int("n_in", n_in, minimum=1)
-        check_int("n_hidden", n_hidden, minimum=1)
-        bound = 1 / math.sqrt(n_hidden)  # torch's
-
-        def drawn(*shape: int) -> nn.Parameter:
-            return nn.Parameter(torch.empty(*shape).uniform_(-bound, bound))
-
-        self.weight_ih = drawn(4 * n_hidden, n_in)
-        self.weight_hh = drawn(4 * n_hidden, n_hidden)
-        self.bias_ih = drawn(4 * n_hidden)
-        self.bias_hh = drawn(4 * n_hidden)
-
-    def forward(
-        self,
-        x: Float[Tensor, "row n_in"],
-        state: tuple[Float[Tensor, "row n_hidden"], Float[Tensor, "row n_hidden"]],
-    ) -> tuple[Float[Tensor, "row n_hidden"], Float[Tensor, "row n_hidden"]]:
-        """The new output and the new memory."""
-        hidden, memory = state
-        gates = F.linear(x, self.weight_ih, self.bias_ih)
-        gates = gates + F.linear(hidden, self.weight_hh, self.bias_hh)
-        write, keep, new, show = gates.chunk(4, dim=-1)
-        memory = keep.sigmoid() * memory + write.sigmoid() * new.tanh()
-        return show.sigmoid() * memory.tanh(), memory
 
 
 def log_and_sign(

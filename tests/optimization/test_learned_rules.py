@@ -8,8 +8,9 @@ from hypothesis.strategies import floats, integers
 from torch import nn
 
 from mlcode import MAML
+from mlcode.model_based.cells import LSTMCell
 from mlcode.optimization.inner_loop import unroll
-from mlcode.optimization.learned_rules import InterpretableRule, LSTMCell, LSTMRule, log_and_sign
+from mlcode.optimization.learned_rules import InterpretableRule, LSTMRule, log_and_sign
 from tests.helpers import SEEDS, distance, random_tasks, reseed, seeded, smooth_net
 
 doubles = {"dtype": torch.float64}
