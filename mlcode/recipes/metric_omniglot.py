@@ -74,7 +74,7 @@ SHORT: dict[str, Any] = {
     "n_iterations": 5000,
     "n_test_tasks": 600,
 }
-SHORTENED = "5,000 episodes of 30 ways, the rate falling along a cosine"
+COSINE = "the rate falling along a cosine"
 MINUTES = "about a quarter of an hour on two cores"
 GPU = "hours on two cores; for a GPU"
 RECIPES = (
@@ -83,7 +83,7 @@ RECIPES = (
         "prototypical network, Omniglot, one short training for all ways and shots",
         MINUTES,
         [replace(t, at_least=least) for t, least in zip(PROTOTYPICAL, TO_REACH)],
-        (f"{SHORTENED}, instead of 60 ways and as many shots as at test",),
+        (f"5,000 episodes of 30 ways, {COSINE}, instead of 60 ways and as many shots as at test",),
         **SHORT,
     ),
     recipe(
@@ -91,10 +91,13 @@ RECIPES = (
         "matching network, Omniglot, one short training for all ways and shots",
         MINUTES,
         MATCHING,
-        (SHORTENED, "a learned temperature, no full context embeddings, a training of our own"),
+        (
+            f"4,000 episodes of 30 ways, {COSINE}",
+            "a learned temperature, no full context embeddings, a training of our own",
+        ),
         learner="matching",
         options=(("temperature", 0.1), ("learned_temperature", True)),
-        **SHORT,
+        **SHORT | {"n_iterations": 4000},
     ),
     recipe(
         "siamese-omniglot-short",
