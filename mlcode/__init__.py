@@ -8,6 +8,7 @@ from mlcode.metric.siamese import Siamese
 from mlcode.model_based.in_context import InContextLearner
 from mlcode.model_based.memory import MemoryLearner
 from mlcode.model_based.recurrent import RecurrentLearner
+from mlcode.model_based.recurrent_policy import RecurrentPolicy
 from mlcode.model_based.regression import RidgeRegression
 from mlcode.networks import MLP, ConvNet
 from mlcode.optimization.implicit import ImplicitMAML
@@ -15,6 +16,7 @@ from mlcode.optimization.learned_optimizer import LearnedOptimizer
 from mlcode.optimization.maml import MAML
 from mlcode.optimization.meta_sgd import MetaSGD
 from mlcode.optimization.reptile import Reptile
+from mlcode.sources.bandits import BernoulliBandits
 from mlcode.sources.episodes import Episodes
 from mlcode.sources.glyphs import Glyphs
 from mlcode.sources.linear import LinearFunctions
@@ -26,6 +28,7 @@ from mlcode.training import History, train
 __all__ = [
     "MAML",
     "MLP",
+    "BernoulliBandits",
     "ConvNet",
     "Episodes",
     "Estimate",
@@ -43,6 +46,7 @@ __all__ = [
     "Omniglot",
     "PrototypicalNetwork",
     "RecurrentLearner",
+    "RecurrentPolicy",
     "Reptile",
     "RidgeRegression",
     "Siamese",

@@ -3,11 +3,13 @@
 from mlcode.model_based.in_context import InContextLearner
 from mlcode.model_based.memory import MemoryLearner
 from mlcode.model_based.recurrent import RecurrentLearner
+from mlcode.model_based.recurrent_policy import RecurrentPolicy
 from mlcode.model_based.regression import RidgeRegression
 
 __all__ = [
     "InContextLearner",
     "MemoryLearner",
     "RecurrentLearner",
+    "RecurrentPolicy",
     "RidgeRegression",
 ]
