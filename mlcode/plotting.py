@@ -105,14 +105,14 @@ def draw_estimates(
 
 
 def draw_losses(ax: Axes, histories: Mapping[str, History], *, window: int = 100) -> None:
-    """Training losses: means of `window` iterations, with 95 % intervals as bands."""
-    curves = {}
-    at: list[float] = []
-    for label, history in histories.items():
+    """Training losses: means of `window` iterations, with 95 % intervals as bands.
+
+    Histories may differ in length; a rest shorter than `window` is left out.
+    """
+    for (label, history), colour in zip(histories.items(), COLOURS):
         blocks = history.loss[: len(history) // window * window].reshape(-1, window)
-        curves[label] = [Estimate.of(block) for block in blocks]
         at = [(block + 0.5) * window for block in range(len(blocks))]
-    draw_estimates(ax, at, curves)
+        draw_estimates(ax, at, {label: [Estimate.of(b) for b in blocks]}, colours=[colour])
     for line in ax.lines:
         line.set_marker("")
     ax.set(xlabel="iteration", ylabel="query loss")
