@@ -134,9 +134,9 @@ class MemoryLearner(SequenceLearner):
         Raises:
             ValueError: If the sequence is empty; see also `SequenceLearner.checked`.
         """
-        return self._output(self.read(sequence))
+        return self._output(self.states(sequence))
 
-    def read(self, sequence: Examples) -> MemoryState:
+    def states(self, sequence: Examples) -> MemoryState:
         """The states after each step of a sequence; each part has an axis of steps after tasks."""
         n_axes = self.checked(sequence, "sequence")
         x = self.embed(sequence.x, n_axes + 1)

@@ -34,7 +34,7 @@ def test_every_step_writes_to_the_least_used_slot():
     with torch.no_grad():
         learner.heads.weight[-2].zero_()
         learner.heads.bias[-2] = -50.0  # the gate: all of a write goes to the free slot
-    states = learner.read(sequence())
+    states = learner.states(sequence())
     before, memory = torch.zeros(3, dtype=torch.float64), torch.zeros(3, 4, dtype=torch.float64)
     for t in range(6):
         changed = (states.memory[t] - memory).abs().amax(-1) > 1e-9
