@@ -5,6 +5,7 @@ from mlcode.learner import MetaLearner
 from mlcode.metric.matching import MatchingNetwork
 from mlcode.metric.prototypical import PrototypicalNetwork
 from mlcode.metric.siamese import Siamese
+from mlcode.model_based.hypernetwork import HyperNetwork
 from mlcode.model_based.in_context import InContextLearner
 from mlcode.model_based.memory import MemoryLearner
 from mlcode.model_based.recurrent import RecurrentLearner
@@ -35,6 +36,7 @@ __all__ = [
     "Examples",
     "Glyphs",
     "History",
+    "HyperNetwork",
     "ImplicitMAML",
     "InContextLearner",
     "LearnedOptimizer",
