@@ -42,7 +42,7 @@ def advantages(
     after = torch.cat([values[:, 1:], torch.zeros_like(values[:, :1])], 1)
     surprise = rewards + after[:, : values.shape[1]] - values
     found = torch.zeros_like(values)
-    running = torch.zeros_like(values[:, 0]) if values.shape[1] else None
+    running = values.new_zeros(len(values))
     for t in reversed(range(values.shape[1])):
         running = surprise[:, t] + trace * running
         found[:, t] = running

@@ -86,8 +86,9 @@ class GittinsPolicy(BayesianPolicy):
     def begin(self, bandits: Bandits, n_pulls: int) -> Tally:
         """Nothing won, nothing lost; the indices of a game of this length are computed once."""
         if n_pulls > 0 and n_pulls not in self._tables:
-            settings = {"discount": self.discount, "prior": self.prior, "n_rates": self.n_rates}
-            self._tables[n_pulls] = gittins_table(n_pulls, **settings)
+            self._tables[n_pulls] = gittins_table(
+                n_pulls, discount=self.discount, prior=self.prior, n_rates=self.n_rates
+            )
         return super().begin(bandits, n_pulls)
 
     def index(self, tally: Tally, generator: torch.Generator | None) -> Float[Tensor, "task arm"]:

@@ -1,6 +1,7 @@
 """Published experiments, run in full; each writes a record that the book's tables are made from."""
 
 from mlcode.recipes import (
+    bandits,
     baselines_omniglot,
     maml_mini_imagenet,
     maml_omniglot,
@@ -24,6 +25,7 @@ RECIPES = {
         metric_omniglot,
         mann_omniglot,
         baselines_omniglot,
+        bandits,
     )
     for recipe in module.RECIPES
 }

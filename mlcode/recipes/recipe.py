@@ -61,7 +61,7 @@ class Result:
         protocol: In words.
         estimate: The figure; None if a task diverged, so that there is no mean.
         target: What it is held against.
-        metric: "accuracy", of which more is better, or "mean squared error".
+        metric: "accuracy" or "total reward", of which more is better, or "mean squared error".
         n_diverged: Tasks that diverged.
     """
 
@@ -84,7 +84,8 @@ class Result:
         apart = abs(mean - target.value)
         if apart <= self.estimate.interval + target.interval:
             return "within the intervals"
-        higher, lower = ("above", "below") if self.metric == "accuracy" else ("worse", "better")
+        error = self.metric == "mean squared error"
+        higher, lower = ("worse", "better") if error else ("above", "below")
         return f"{higher if mean > target.value else lower} by {self._distance(apart)}"
 
     def _distance(self, apart: float) -> str:

@@ -21,6 +21,8 @@ PLUMBING = {
     "mlcode.checkpoints",
     "mlcode.checks",
     "mlcode.command_line",
+    "mlcode.command_options",
+    "mlcode.comparison_commands",
     "mlcode.engine",
     "mlcode.interrupts",
     "mlcode.optimization.doubts",
@@ -29,6 +31,7 @@ PLUMBING = {
     "mlcode.peers.maml_objective",
     "mlcode.peers.metric_losses",
     "mlcode.peers.timing",
+    "mlcode.recipes.bandits",
     "mlcode.recipes.baselines_omniglot",
     "mlcode.recipes.maml_mini_imagenet",
     "mlcode.recipes.maml_omniglot",
@@ -41,6 +44,7 @@ PLUMBING = {
     "mlcode.recipes.reptile_omniglot",
     "mlcode.recipes.sinusoid_learners",
     "mlcode.runs",
+    "mlcode.runs_compared",
     "mlcode.sources.cache",
     "mlcode.sources.download",
     "mlcode.sources.glyph_classes",
@@ -48,6 +52,8 @@ PLUMBING = {
     "mlcode.sources.glyph_shapes",
     "mlcode.sources.omniglot_archives",
     "mlcode.sources.omniglot_splits",
+    "mlcode.tables",
+    "mlcode.tuning_study",
 }
 
 
