@@ -98,15 +98,41 @@ class Episodes:
             and `y` of (task, example), integers from 0 to n_way − 1. `device` None: that of the
             characters' images.
         """
+        classes = self.draw_classes(n_tasks, generator=generator)
+        return self.tasks_of(classes, generator=generator, device=device)
+
+    def draw_classes(
+        self, n_tasks: int, *, generator: torch.Generator | None = None
+    ) -> Int64[Tensor, "task way"]:
+        """Draw the classes of `n_tasks` tasks, as numbers from 0 to n_classes − 1.
+
+        `tasks_of` makes tasks of them: `sample` is the two in turn, with the same generator.
+        """
         check_int("n_tasks", n_tasks, minimum=1)
+        return _distinct(n_tasks, self.n_classes, self.n_way, generator)
+
+    def tasks_of(
+        self,
+        classes: Int64[Tensor, "task way"],
+        *,
+        generator: torch.Generator | None = None,
+        device: torch.device | str | None = None,
+    ) -> Tasks:
+        """Tasks of given classes, with drawings drawn anew; the first of a row is called 0.
+
+        Raises:
+            ValueError: If a row has not `n_way` different classes from 0 to n_classes − 1.
+        """
+        self._check_classes(classes)
         device = self.characters.images.device if device is None else torch.device(device)
-        support, query = self._pick(n_tasks, generator)
+        support, query = self._pick(classes, generator)
         return Tasks(self._show(support, device), self._show(query, device))
 
-    def _pick(self, n_tasks: int, generator: torch.Generator | None) -> tuple[_Picks, _Picks]:
+    def _pick(
+        self, classes: Int64[Tensor, "task way"], generator: torch.Generator | None
+    ) -> tuple[_Picks, _Picks]:
         n_drawings, n_images = self.characters.n_drawings, self.n_shot + self.n_query
-        classes = _distinct(n_tasks, self.n_classes, self.n_way, generator)
-        drawings = _shuffled((n_tasks, self.n_way, n_drawings), n_images, generator)
+        drawings = _shuffled((len(classes), self.n_way, n_drawings), n_images, generator)
         images = classes[..., None] * n_drawings + drawings
         support, query = images[..., : self.n_shot], images[..., self.n_shot :]
         return _in_random_order(support, generator), _in_random_order(query, generator)
@@ -116,6 +142,15 @@ class Episodes:
             self._kept[device] = self.characters.turned(self.angles, device)  # not at each draw
         x = self.characters.as_inputs(self._kept[device], picks.image, self.dtype)
         return Examples(x, picks.label.to(device))
+
+    def _check_classes(self, classes: Int64[Tensor, "task way"]) -> None:
+        low, high = (int(end) for end in classes.aminmax()) if classes.numel() else (0, 0)
+        wide = classes.shape[1] == self.n_way
+        if not wide or low < 0 or high >= self.n_classes or len(_with_repeats(classes)):
+            raise ValueError(
+                f"expected rows of {self.n_way} different classes from 0 to {self.n_classes - 1}; "
+                f"got shape {tuple(classes.shape)}, from {low} to {high}."
+            )
 
     def _check_enough(self) -> None:
         if self.n_way > self.n_classes:

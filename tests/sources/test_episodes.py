@@ -255,3 +255,23 @@ def test_every_order_of_classes_is_equally_likely(n_way):
     n_orders = math.perm(5, n_way)
     assert len(counts) == n_orders
     assert chi_squared(counts) < n_orders - 1 + 5 * math.sqrt(2 * (n_orders - 1))
+
+
+@given(n_way=WAYS, seed=SEEDS)
+def test_a_sample_is_its_classes_and_then_their_tasks(n_way, seed):
+    source, draw = Episodes(CHARACTERS, n_way, 1, 1), seeded(seed)
+    tasks = source.tasks_of(source.draw_classes(3, generator=draw), generator=draw)
+    assert same(tasks, source.sample(3, generator=seeded(seed)))
+
+
+@given(seed=SEEDS, order=sampled_from([[3, 1, 7], [7, 3, 1]]))
+def test_tasks_of_given_classes_show_these_and_call_the_first_0(seed, order):
+    tasks = Episodes(CHARACTERS, 3, 1, 2).tasks_of(torch.tensor([order]), generator=seeded(seed))
+    for part in tasks:
+        assert read(part.x)[0].tolist() == [[order[label] for label in part.y[0].tolist()]]
+
+
+@pytest.mark.parametrize("row", [[0, 1], [0, 0, 1], [0, 1, 20], [-1, 0, 1]])
+def test_classes_that_make_no_task_are_refused(row):
+    with pytest.raises(ValueError, match="rows of 3 different classes from 0 to 19"):
+        Episodes(CHARACTERS, 3, 1, 2).tasks_of(torch.tensor([row]))
