@@ -11,6 +11,11 @@ from mlcode.model_based.memory import MemoryLearner
 from mlcode.model_based.recurrent import RecurrentLearner
 from mlcode.model_based.recurrent_policy import RecurrentPolicy
 from mlcode.model_based.regression import RidgeRegression
+from mlcode.multitask.conditioned import ConditionedMAML
+from mlcode.multitask.families import Families
+from mlcode.multitask.hard_sharing import HardSharing
+from mlcode.multitask.meta_transfer import MetaTransfer
+from mlcode.multitask.proto_maml import ProtoMAML
 from mlcode.networks import MLP, ConvNet
 from mlcode.optimization.implicit import ImplicitMAML
 from mlcode.optimization.learned_optimizer import LearnedOptimizer
@@ -21,7 +26,9 @@ from mlcode.sources.bandits import BernoulliBandits
 from mlcode.sources.episodes import Episodes
 from mlcode.sources.glyphs import Glyphs
 from mlcode.sources.linear import LinearFunctions
+from mlcode.sources.mixed_functions import MixedFunctions
 from mlcode.sources.omniglot import Omniglot
+from mlcode.sources.related import RelatedFunctions
 from mlcode.sources.sinusoids import Sinusoids
 from mlcode.tasks import Examples, Tasks, TaskSource
 from mlcode.training import History, train
@@ -30,11 +37,14 @@ __all__ = [
     "MAML",
     "MLP",
     "BernoulliBandits",
+    "ConditionedMAML",
     "ConvNet",
     "Episodes",
     "Estimate",
     "Examples",
+    "Families",
     "Glyphs",
+    "HardSharing",
     "History",
     "HyperNetwork",
     "ImplicitMAML",
@@ -45,10 +55,14 @@ __all__ = [
     "MemoryLearner",
     "MetaLearner",
     "MetaSGD",
+    "MetaTransfer",
+    "MixedFunctions",
     "Omniglot",
+    "ProtoMAML",
     "PrototypicalNetwork",
     "RecurrentLearner",
     "RecurrentPolicy",
+    "RelatedFunctions",
     "Reptile",
     "RidgeRegression",
     "Siamese",
