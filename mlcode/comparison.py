@@ -76,7 +76,7 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class LearnerComparison:
     """What `compare` found. `print(comparison)` shows it; `score_table` and others lay it out.
 
     Args:
@@ -124,7 +124,7 @@ def compare(
     metric: Metric | None = None,
     generator: torch.Generator | None = None,
     batch_size: int = 100,
-) -> Comparison:
+) -> LearnerComparison:
     """Measure learners on the same tasks, and test every pair of them on the differences.
 
     Args:
@@ -148,7 +148,7 @@ def compare(
     _check_ways(named, frozen.tasks)
     metric = metric or metric_for(frozen.tasks)
     scores = [_score(name, trained, frozen, metric, batch_size) for name, trained in named.items()]
-    return Comparison(tuple(scores), metric, frozen.digest, len(frozen))
+    return LearnerComparison(tuple(scores), metric, frozen.digest, len(frozen))
 
 
 def _named(learners: Learners) -> dict[str, list[MetaLearner]]:

@@ -1,4 +1,4 @@
-"""A comparison as tables, from `Comparison.as_dict()` or from the record of one."""
+"""A comparison as tables, from `LearnerComparison.as_dict()` or from the record of one."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,7 @@ def score_table(result: Mapping[str, Any], *, style: str = "markdown") -> str:
     """A row a learner: its value with both intervals, time and memory, and how it stands.
 
     Args:
-        result: Of `Comparison.as_dict()`.
+        result: Of `LearnerComparison.as_dict()`.
         style: "markdown" for a page, "text" for a notebook's output.
 
     Raises:
@@ -41,7 +41,7 @@ def difference_table(result: Mapping[str, Any], *, style: str = "markdown") -> s
     """A row a pair of learners: their difference on the same tasks, and whether it is chance.
 
     Args:
-        result: Of `Comparison.as_dict()`.
+        result: Of `LearnerComparison.as_dict()`.
         style: "markdown" or "text".
 
     Raises:

@@ -99,9 +99,10 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def two_sided_p(t: float, df: int) -> float:
-    """P(|T| ≥ |t|) for Student's t with `df` degrees of freedom, by the finite series for whole df.
+    """How often chance alone goes beyond `t`, to either side, with `df` degrees of freedom.
 
-    Exact to about 1e-14, so that what lies below is not told from 0.
+    Of Student's t, by the finite series for a whole `df`. Exact to about 1e-14, so that what lies
+    below is not told from 0.
     """
     check_int("df", df, minimum=1)
     angle = math.atan(abs(t) / math.sqrt(df))

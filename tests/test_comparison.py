@@ -23,7 +23,7 @@ from mlcode import (
     accuracy,
     evaluate,
 )
-from mlcode.comparison import Comparison, Score, compare
+from mlcode.comparison import LearnerComparison, Score, compare
 from mlcode.comparison_tables import difference_table, explanation, score_table, standings
 from mlcode.metrics import ACCURACY, SQUARED_ERROR, Metric, squared_error
 from mlcode.sources.frozen import FrozenTasks, freeze
@@ -202,7 +202,7 @@ def test_the_tables_show_the_numbers():
 def test_accuracy_is_in_per_cent_and_a_difference_in_points():
     values = [np.array([[0.5, 0.75, 0.25]]), np.array([[0.75, 0.75, 0.5]])]
     scores = tuple(Score(name, v, 0.001, 2**20) for name, v in zip("ab", values))
-    result = Comparison(scores, ACCURACY, "0" * 16, 3).as_dict()
+    result = LearnerComparison(scores, ACCURACY, "0" * 16, 3).as_dict()
     assert "50.00 ± 28.29" in score_table(result)
     assert "−16.67 ±" in difference_table(result)
     assert "points" in difference_table(result)
