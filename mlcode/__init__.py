@@ -1,5 +1,6 @@
 """mlcode: the package that the chapters of *Learning to Learn* import."""
 
+from mlcode.comparison import compare
 from mlcode.evaluation import Estimate, accuracy, evaluate
 from mlcode.learner import MetaLearner
 from mlcode.metric.matching import MatchingNetwork
@@ -70,6 +71,7 @@ __all__ = [
     "TaskSource",
     "Tasks",
     "accuracy",
+    "compare",
     "evaluate",
     "train",
 ]
