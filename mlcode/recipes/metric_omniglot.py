@@ -71,11 +71,12 @@ SHORT: dict[str, Any] = {
     "n_way": 30,
     "shapes": SHAPES,
     "halve_every": None,
+    "bfloat16": True,
     "n_iterations": 5000,
     "n_test_tasks": 600,
 }
 COSINE = "the rate falling along a cosine"
-MINUTES = "about a quarter of an hour on two cores"
+MINUTES = "about a quarter of an hour on a core with AMX"
 GPU = "hours on two cores; for a GPU"
 RECIPES = (
     recipe(
@@ -83,8 +84,11 @@ RECIPES = (
         "prototypical network, Omniglot, one short training for all ways and shots",
         MINUTES,
         [replace(t, at_least=least) for t, least in zip(PROTOTYPICAL, TO_REACH)],
-        (f"5,000 episodes of 30 ways, {COSINE}, instead of 60 ways and as many shots as at test",),
-        **SHORT,
+        (
+            f"8,500 episodes of 30 ways, {COSINE}, instead of 60 ways and as many shots as at test",
+            "training in bfloat16",
+        ),
+        **SHORT | {"n_iterations": 8500},
     ),
     recipe(
         "matching-omniglot-short",
@@ -92,19 +96,22 @@ RECIPES = (
         MINUTES,
         MATCHING,
         (
-            f"4,000 episodes of 30 ways, {COSINE}",
+            f"5,000 episodes of 30 ways, {COSINE}; training in bfloat16",
             "a learned temperature, no full context embeddings, a training of our own",
         ),
         learner="matching",
         options=(("temperature", 0.1), ("learned_temperature", True)),
-        **SHORT | {"n_iterations": 4000},
+        **SHORT,
     ),
     recipe(
         "siamese-omniglot-short",
         "Siamese network, Omniglot, one short training for all ways and shots",
         MINUTES,
         SIAMESE,
-        ("5,000 batches of 20 classes, the triplet loss, and a training of our own",),
+        (
+            "5,000 batches of 20 classes; training in bfloat16",
+            "the triplet loss, and a training of our own",
+        ),
         learner="siamese",
         options=(("objective", "triplet"),),
         **SHORT | {"n_way": 20},

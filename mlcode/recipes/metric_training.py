@@ -4,6 +4,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from jaxtyping import Float
+from torch import Tensor, nn
 from torch.optim import Adam
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, StepLR
 
@@ -45,6 +47,7 @@ class MetricOmniglot:
         training_classes: In words, for the record.
         test_classes: In words.
         network: In words.
+        bfloat16: Whether the encoder computes in bfloat16 while it trains; see `InBfloat16`.
         n_reference: Training images whose batch statistics are used at test.
         n_test_tasks: Over which accuracy is averaged.
     """
@@ -62,6 +65,7 @@ class MetricOmniglot:
     training_classes: str = "1,200 characters in four rotations"
     test_classes: str = "423 characters, unseen"
     network: str = "ConvNet: max-pooling, 64 filters, no head, torch's initial weights"
+    bfloat16: bool = False
     n_reference: int = 2000
     n_test_tasks: int = 1000
 
@@ -71,7 +75,8 @@ def trained(setting: MetricOmniglot, options: Options) -> MetricLearner:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)  # the weights; restored on leaving
         encoder = ConvNet(None, downsampling="pool")
-        learner = LEARNERS[setting.learner](encoder, **dict(setting.options)).to(options.device)
+        within = InBfloat16(encoder) if setting.bfloat16 else encoder
+        learner = LEARNERS[setting.learner](within, **dict(setting.options)).to(options.device)
     n_iterations = options.n_iterations or setting.n_iterations
     optimizer = Adam(learner.parameters(), setting.meta_lr)
     train(
@@ -88,12 +93,37 @@ def trained(setting: MetricOmniglot, options: Options) -> MetricLearner:
         optimizer=optimizer,
         scheduler=schedule(setting, optimizer, n_iterations),
         generator=torch.Generator().manual_seed(options.seed),
-        compiled=options.compiled,
+        # On a CPU the compiled step took a tenth longer (234 against 208 ms).
+        compiled=options.compiled and options.device != "cpu",
         checkpoint=options.checkpoint,
         checkpoint_every=500,
         progress=options.progress,
     )
+    learner.encoder = encoder
     return learner
+
+
+class InBfloat16(nn.Module):
+    """An encoder whose products are computed in bfloat16; its embeddings come back in float32.
+
+    A core with matrix units for bfloat16 (AMX) took a training step of 30 ways in 77 ms, and in
+    float32 in 208 (measured). A core without them takes longer than in float32.
+
+    Args:
+        encoder: Whose weights stay in float32.
+    """
+
+    def __init__(self, encoder: ConvNet) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(
+        self, x: Float[Tensor, "example channel height width"], n_reference: int | None = None
+    ) -> Float[Tensor, "example feature"]:
+        """The embeddings."""
+        with torch.autocast(x.device.type, dtype=torch.bfloat16):
+            z = self.encoder(x, n_reference)
+        return z.float()
 
 
 def schedule(setting: MetricOmniglot, optimizer: Adam, n_iterations: int) -> LRScheduler:
