@@ -1,5 +1,7 @@
 """Transfer by features: keep a pre-trained encoder as it is and fit only what follows it."""
 
+from collections.abc import Callable
+
 import torch.nn.functional as F
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
@@ -8,13 +10,20 @@ from mlcode.batch_norm import call_on_queries, check_statistics
 from mlcode.checks import check_choice, check_int, check_positive, check_support
 from mlcode.learner import LossFn, Mapping, MetaLearner
 from mlcode.tasks import Examples
+from mlcode.transfer.fitted_heads import cosine_head, logistic_head
 from mlcode.transfer.heads import as_targets, nearest_centroid, nearest_neighbour, ridge
 
-HEADS = ("centroid", "neighbour", "ridge")
+OF_CLASSES: dict[str, Callable[..., Tensor]] = {
+    "centroid": nearest_centroid,
+    "neighbour": nearest_neighbour,
+    "cosine": cosine_head,
+    "logistic": logistic_head,
+}
+HEADS = (*OF_CLASSES, "ridge")
 
 
 class FeatureTransfer(MetaLearner):
-    """A frozen encoder and a head that the support set determines in closed form.
+    """A frozen encoder and a head that the support set determines.
 
     With pre-trained features and the nearest class mean this is the baseline that few-shot methods
     have to beat (Wang et al., 2019, SimpleShot). With the inputs themselves as features
@@ -24,13 +33,16 @@ class FeatureTransfer(MetaLearner):
         encoder: From inputs to features, such as `ConvNet(None)` after pre-training. Nothing of it
             is learned here. None: the inputs themselves, flattened.
         n_way: Number of classes; None for regression.
-        head: "centroid", the nearest class mean; "neighbour", the nearest example; or "ridge",
-            linear least squares to the targets or to the classes one-hot, the only one for
-            regression. All three measure by Euclidean distance.
+        head: "centroid", the nearest class mean; "neighbour", the nearest example; "cosine", a
+            direction for each class (Chen et al., 2019); "logistic", a logistic regression on
+            features of length 1 (Tian et al., 2020); or "ridge", linear least squares to the
+            targets or to the classes one-hot, the only one for regression. The first two and the
+            last measure by Euclidean distance.
         penalty: Of the ridge, on features as they come: with features of size 1 a penalty of 1
-            counts like one example.
-        loss_fn: As in `MetaLearner`. Outputs are minus squared distances, or what the ridge
-            predicts; neither is calibrated, so judge classification by `accuracy`.
+            counts like one example. Of the logistic head, on features of length 1.
+        loss_fn: As in `MetaLearner`. Outputs are minus squared distances, cosines, log-odds, or
+            what the ridge predicts; but for the log-odds none is calibrated, so judge
+            classification by `accuracy`.
         statistics: Whose batch statistics normalise the queries' features: "query" or "support",
             as in `mlcode.batch_norm`. Without effect if the encoder's are frozen or it has none.
         mapping: See `MetaLearner`.
@@ -83,8 +95,8 @@ class FeatureTransfer(MetaLearner):
             targets = as_targets(support.y, self.n_way, z.dtype)
             return ridge(z, targets, query_z, penalty=self.penalty)
         assert self.n_way is not None  # the constructor saw to it
-        head = nearest_centroid if self.head == "centroid" else nearest_neighbour
-        return head(z, support.y, query_z, self.n_way)
+        options = {"penalty": self.penalty} if self.head == "logistic" else {}
+        return OF_CLASSES[self.head](z, support.y, query_z, self.n_way, **options)
 
     def features(
         self, support_x: Shaped[Tensor, "support *input"], query_x: Shaped[Tensor, "query *input"]
