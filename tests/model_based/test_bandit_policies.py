@@ -157,7 +157,7 @@ def test_no_policy_beats_the_optimal_one_which_earns_its_value(n_arms, n_pulls):
 
 
 def test_the_index_of_a_finite_game_is_nearly_but_not_always_optimal():
-    """Two arms, ten pulls: the dynamic program finds a little that no index does."""
+    """Two arms, ten pulls: the dynamic program finds a little that the index does not."""
     short = BayesOptimal().value(2, 10) - exact_reward(GittinsPolicy(), 2, 10)
     assert 1e-5 < short < 1e-3
 
