@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 import torch
 from hypothesis import given
@@ -6,10 +8,12 @@ from torch import nn
 from torch.optim import Adam
 
 from mlcode import Estimate, Examples, Sinusoids, Tasks, evaluate, train
+from mlcode.engine import compiled_gradient
 from mlcode.model_based.recurrent import RecurrentLearner
 from mlcode.model_based.sequences import joined
 from tests.helpers import (
     SEEDS,
+    compiles,
     distance,
     gradients,
     random_tasks,
@@ -276,6 +280,19 @@ def test_it_learns_to_read_sinusoids():
     found, mean = (evaluate(each, source, 300) for each in (learner, Mean()))
     gain = Estimate.of(mean.values - found.values)  # on the same tasks
     assert gain.mean > gain.interval + 0.1 * mean.mean
+
+
+@compiles
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("classification", [True, False])
+def test_the_compiled_loss_and_gradient_are_the_same(classification, monkeypatch):
+    """Compiled as far as the graph, all but the C++; the fused kernel would break it in two."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    tasks = tasks_of(2, 2, 2, classification)
+    learner = learner_of("lstm", classification, shuffled=False)
+    loss, gradient = learner(tasks).detach(), gradients(learner, tasks)
+    assert distance(compiled_gradient(learner)(tasks), loss) < 1e-12
+    assert distance({name: p.grad for name, p in learner.named_parameters()}, gradient) < 1e-10
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
