@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mlcode.checks import check_int
+from mlcode.checks import check_int, check_support
 from mlcode.learner import LossFn, Mapping
 from mlcode.optimization.inner_loop import Parameters, UpdateRule, unroll
 from mlcode.optimization.maml import MAML
@@ -66,9 +66,9 @@ class ConditionedMAML(MAML):
     - with an embedding of the support set: the start is the mean of all θₖ, weighted by shares that
       the embedding gives, and the embedding is learned with them. Vuorio et al. (2019) condition on
       an embedding too; there it modulates one start, layer by layer.
-    - without one: the task adapts from every start, and goes on with the one where its support loss
-      ends lowest. Tasks fall into clusters, and each start is trained by its own cluster alone, as
-      in k-means. It costs K times as much.
+    - without one: the task adapts from every start and takes the one where its support loss ends
+      lowest. Tasks fall into clusters, and each start is trained by its own cluster alone, as in
+      k-means. The choice costs K adaptations, without an outer gradient through them.
 
     Args:
         starts: Networks of one form with different weights: from equal ones, all would stay equal.
@@ -140,15 +140,20 @@ class ConditionedMAML(MAML):
             for module in modules
         ]
 
-    def shares(self, support: Examples) -> Float[Tensor, "start"]:
+    def shares(self, support: Examples, n_steps: int | None = None) -> Float[Tensor, "start"]:
         """How much of each start the task takes: the embedding's shares, or 1 for the one chosen.
 
+        Args:
+            support: The support set of one task.
+            n_steps: After how many inner steps starts are compared. None: as in `adapt`.
+
         Raises:
-            ValueError: If the embedding has not one share for each start.
+            ValueError: If the support set is empty, or the embedding has not one share for each
+                start.
         """
+        check_support(support, like=next(iter(self.initial().values())))
         if self.embedding is None:
-            ends = [self._ending(start, support, None) for start in self.starts()]
-            return self._best([self.support_loss(end, support) for end in ends])
+            return self._lowest(support, n_steps)
         shares = self.embedding(support)
         if shares.shape != (self.n_starts,):
             raise ValueError(
@@ -159,10 +164,20 @@ class ConditionedMAML(MAML):
 
     def adapt(self, support: Examples, n_steps: int | None = None) -> Parameters:
         """The adapted parameters of one task, from the start that its support set chooses."""
-        if self.embedding is not None:
-            return self._ending(_mean(self.starts(), self.shares(support)), support, n_steps)
-        ends = [self._ending(start, support, n_steps) for start in self.starts()]
-        return _mean(ends, self._best([self.support_loss(end, support) for end in ends]))
+        shares, starts = self.shares(support, n_steps), self.starts()
+        start = {
+            name: torch.tensordot(shares, torch.stack([s[name] for s in starts]), 1)
+            for name in starts[0]
+        }
+        return self._ending(start, support, n_steps)
+
+    def _lowest(self, support: Examples, n_steps: int | None) -> Float[Tensor, "start"]:
+        """1 for the start from which the support loss ends lowest; a choice has no slope."""
+        starts = [{name: p.detach() for name, p in start.items()} for start in self.starts()]
+        ends = [self._ending(start, support, n_steps) for start in starts]
+        losses = torch.stack([self.support_loss(end, support) for end in ends]).detach()
+        losses = torch.where(losses.isnan(), torch.inf, losses)  # argmin takes NaN for the least
+        return F.one_hot(losses.argmin(), len(losses)).to(losses.dtype)
 
     def _ending(self, start: Parameters, support: Examples, n_steps: int | None) -> Parameters:
         n_steps = self._checked_steps(n_steps, support)
@@ -173,16 +188,3 @@ class ConditionedMAML(MAML):
             n_steps,
             first_order=self.first_order,
         )[0]
-
-    @staticmethod
-    def _best(losses: list[Tensor]) -> Float[Tensor, "start"]:
-        """1 for the lowest, as a constant: a choice has no slope."""
-        stacked = torch.stack(losses).detach()
-        return F.one_hot(stacked.argmin(), len(losses)).to(stacked.dtype)
-
-
-def _mean(parameters: list[Parameters], shares: Float[Tensor, "start"]) -> Parameters:
-    return {
-        name: torch.tensordot(shares, torch.stack([p[name] for p in parameters]), 1)
-        for name in parameters[0]
-    }

@@ -54,6 +54,18 @@ def test_a_cluster_trains_its_own_start_and_no_other(seed):
         assert (size > 0) == (i == chosen)
 
 
+@pytest.mark.parametrize("mapping", ["loop", "vmap"])
+def test_a_start_from_which_tasks_diverge_is_not_chosen_and_spoils_no_gradient(mapping):
+    tasks = random_tasks(3, 4, 5, (2,), (1,))
+    starts = [smooth_net(2, seed=1), smooth_net(2, seed=2)]
+    with torch.no_grad():
+        starts[0][2].bias.fill_(1e200)  # of which the square is infinite
+    ours = ConditionedMAML(starts, n_inner_steps=2, mapping=mapping)
+    assert ours.shares(tasks.select(0).support).tolist() == [0.0, 1.0]
+    assert distance(ours(tasks), MAML(smooth_net(2, seed=2), n_inner_steps=2)(tasks)) < 1e-12
+    assert all(g.isfinite().all() for g in gradients(ours, tasks).values())
+
+
 @given(seed=SEEDS, n_steps=integers(0, 2))
 def test_the_start_is_the_mean_of_all_by_the_embeddings_shares(seed, n_steps):
     support, query = random_tasks(1, 4, 5, (2,), (1,), seed=seed).select(0)
@@ -134,6 +146,12 @@ def test_it_learns_to_tell_two_kinds_of_tasks_apart_that_one_start_cannot_serve(
     assert one > 7
     assert clusters < 0.5
     assert embedded < 0.5
+
+
+@pytest.mark.parametrize("embedded", [True, False])
+def test_without_examples_there_is_nothing_to_choose_by_even_if_no_step_is_taken(embedded):
+    with pytest.raises(ValueError, match="the support set is empty"):
+        learner(2, embedded=embedded, n_inner_steps=0)(random_tasks(1, 0, 4, (2,), (1,)))
 
 
 @pytest.mark.usefixtures("unchecked")

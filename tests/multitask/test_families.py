@@ -18,6 +18,7 @@ from mlcode.multitask import (
     shared_gradients,
     train_jointly,
 )
+from mlcode.peers import learn2learn
 from tests.helpers import SEEDS, distance, gradients, network, random_tasks, seeded
 
 
@@ -64,6 +65,28 @@ def test_the_trunk_has_one_gradient_from_all_families(seed):
     fill_gradients(learner, tasks)
     assert distance(learner["any"].encoder[0].weight.grad, expected) < 1e-14
     assert learner["pairs"].model.trunk[0].weight is learner["any"].encoder[0].weight
+
+
+@given(seed=SEEDS)
+def test_the_gradients_of_trunk_and_heads_are_learn2learns(seed):
+    ours, theirs, tasks = families(seed), families(seed), batch(seed)
+    tasks.pop("any")  # learn2learn has no ProtoMAML
+    means = []
+    for name, (supports, queries) in tasks.items():
+        loss_fn = ours[name].loss_fn
+        maml = learn2learn.algorithms.MAML(theirs[name].model, lr=0.1)
+        losses = []
+        for i in range(len(supports.x)):
+            clone = maml.clone()
+            clone.adapt(loss_fn(clone(supports.x[i]), supports.y[i]))
+            losses.append(loss_fn(clone(queries.x[i]), queries.y[i]))
+        means.append(torch.stack(losses).mean())
+    torch.stack(means).mean().backward()
+    fill_gradients(ours, tasks)
+    expected = {n: p.grad for n, p in theirs.named_parameters() if p.grad is not None}
+    found = {n: p.grad for n, p in ours.named_parameters() if p.grad is not None}
+    assert distance(found, expected) < 1e-12
+    assert len(found) == 6
 
 
 def test_only_the_trunk_is_shared_by_the_families():
