@@ -85,10 +85,10 @@ RECIPES = (
         MINUTES,
         [replace(t, at_least=least) for t, least in zip(PROTOTYPICAL, TO_REACH)],
         (
-            f"8,500 episodes of 30 ways, {COSINE}, instead of 60 ways and as many shots as at test",
-            "training in bfloat16",
+            f"13,500 episodes of 30 ways, {COSINE}; training in bfloat16",
+            "one training instead of one for each number of shots, which were those of the test",
         ),
-        **SHORT | {"n_iterations": 8500},
+        **SHORT | {"n_iterations": 13_500},
     ),
     recipe(
         "matching-omniglot-short",
