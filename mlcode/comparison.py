@@ -169,8 +169,9 @@ def _named(learners: Learners) -> dict[str, list[MetaLearner]]:
 
 
 def _trainings(trained: Trained | Sequence[Trained]) -> Iterator[MetaLearner]:
-    each = trained if isinstance(trained, (list, tuple)) else [trained]
-    return (uncompiled(learner) for learner in each)
+    if isinstance(trained, nn.Module):
+        return iter([uncompiled(trained)])
+    return (uncompiled(learner) for learner in trained)
 
 
 def _frozen(

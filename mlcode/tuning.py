@@ -81,14 +81,15 @@ class Tuning:
         Raises:
             ValueError: If every training diverged.
         """
-        done = [trial for trial in self.trials if trial.mean is not None]
+        done = [(trial.mean, -i) for i, trial in enumerate(self.trials) if trial.mean is not None]
         if not done:
             raise ValueError(
                 f"all {len(self.trials)} trainings diverged, the first with: "
                 f"{self.trials[0].failure} Search smaller rates."
             )
-        choose = max if self.metric.better == "higher" else min
-        return choose(done, key=lambda trial: trial.mean)
+        sign = 1 if self.metric.better == "higher" else -1
+        _, place = max((sign * mean, place) for mean, place in done)
+        return self.trials[-place]
 
     def as_dict(self) -> dict[str, Any]:
         """For a record, and for the tables and the picture, which take it from either."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mlcode.checks import check_int, check_interval
+from mlcode.checks import check_interval
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,9 @@ class Range:
     def __post_init__(self) -> None:
         check_interval("a range", (self.low, self.high))
         if self.integer:
-            check_int("low", self.low, minimum=self.low)
-            check_int("high", self.high, minimum=self.low)
+            for name in ("low", "high"):
+                if not isinstance(end := getattr(self, name), int):
+                    raise TypeError(f"{name} must be an integer; got {end!r}.")
         if self.low == self.high:
             raise ValueError(f"a range needs low < high; got {self.low} twice. Leave it out.")
         if self.log and self.low <= 0:

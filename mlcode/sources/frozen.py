@@ -95,5 +95,5 @@ def digest(tasks: Tasks) -> str:
         for tensor in part:
             content.update(f"{tensor.dtype} {tuple(tensor.shape)}\n".encode())
             flat = tensor.detach().cpu().contiguous().flatten()
-            content.update(flat.view(torch.uint8).numpy())
+            content.update(flat.view(torch.uint8).numpy().tobytes())
     return content.hexdigest()[:16]
