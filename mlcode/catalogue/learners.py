@@ -9,7 +9,9 @@ from torch import nn
 
 from mlcode.catalogue.entries import Learner, Setting
 from mlcode.metric import MatchingNetwork, MetricLearner, PrototypicalNetwork, Siamese
+from mlcode.model_based.hypernetwork import HyperNetwork
 from mlcode.model_based.recurrent import RecurrentLearner
+from mlcode.model_based.task_features import TaskFeatures
 from mlcode.networks import MLP, ConvNet
 from mlcode.optimization.implicit import ImplicitMAML
 from mlcode.optimization.maml import MAML
@@ -95,6 +97,10 @@ def _recurrent(setting: Setting) -> RecurrentLearner:
     return RecurrentLearner(1)
 
 
+def _hypernetwork(setting: Setting) -> HyperNetwork:
+    return HyperNetwork(MLP(1, 40, 40, 1), TaskFeatures(1))
+
+
 def _pixels(setting: Setting) -> FeatureTransfer:
     return FeatureTransfer(n_way=setting.n_way, head="neighbour")
 
@@ -137,6 +143,11 @@ LEARNERS = {
     "recurrent": Learner(
         "a GRU whose state is what it has learned (Hochreiter et al., 2001)",
         _recurrent,
+        sources=OF_FUNCTIONS,
+    ),
+    "hypernetwork": Learner(
+        "one network writes the weights of the task's (after Ha et al., 2017)",
+        _hypernetwork,
         sources=OF_FUNCTIONS,
     ),
     "pixels": Learner(
