@@ -10,6 +10,8 @@ from torch import nn
 from mlcode.catalogue.entries import Learner, Setting
 from mlcode.metric import MatchingNetwork, MetricLearner, PrototypicalNetwork, Siamese
 from mlcode.model_based.hypernetwork import HyperNetwork
+from mlcode.model_based.in_context import InContextLearner
+from mlcode.model_based.memory import MemoryLearner
 from mlcode.model_based.recurrent import RecurrentLearner
 from mlcode.model_based.task_features import TaskFeatures
 from mlcode.networks import MLP, ConvNet
@@ -21,6 +23,7 @@ from mlcode.optimization.rules import Adam
 from mlcode.transfer.features import FeatureTransfer
 
 ON_IMAGES = ("glyphs", "omniglot", "miniimagenet")
+ON_INK = ("glyphs", "omniglot")
 OF_FUNCTIONS = ("sinusoids", "lines")
 PHOTOGRAPHS: dict[str, Any] = {"in_channels": 3, "downsampling": "pool", "image_size": 84}
 INNER_LOOP = ("inner_lr", "n_inner_steps", "n_test_steps", "statistics")
@@ -97,6 +100,16 @@ def _recurrent(setting: Setting) -> RecurrentLearner:
     return RecurrentLearner(1)
 
 
+def _in_context(setting: Setting) -> InContextLearner:
+    return InContextLearner(1)
+
+
+def _memory(setting: Setting) -> MemoryLearner:
+    assert setting.n_way is not None  # it learns from images only
+    smaller = nn.Sequential(nn.AvgPool2d(2), nn.Flatten())  # 14 × 14 pixels, in a row
+    return MemoryLearner(196, setting.n_way, n_slots=64, width=32, n_hidden=96, encoder=smaller)
+
+
 def _hypernetwork(setting: Setting) -> HyperNetwork:
     return HyperNetwork(MLP(1, 40, 40, 1), TaskFeatures(1))
 
@@ -144,6 +157,16 @@ LEARNERS = {
         "a GRU whose state is what it has learned (Hochreiter et al., 2001)",
         _recurrent,
         sources=OF_FUNCTIONS,
+    ),
+    "in-context": Learner(
+        "a transformer that reads the support set (Garg et al., 2022)",
+        _in_context,
+        sources=OF_FUNCTIONS,
+    ),
+    "memory": Learner(
+        "an LSTM that writes the support set into slots (Santoro et al., 2016)",
+        _memory,
+        sources=ON_INK,
     ),
     "hypernetwork": Learner(
         "one network writes the weights of the task's (after Ha et al., 2017)",
