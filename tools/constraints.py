@@ -35,7 +35,9 @@ def resolve() -> str:
     with tempfile.NamedTemporaryFile("w", suffix=".in") as more:
         more.write("\n".join(BUILD + CHOSEN))
         more.flush()
-        extras = [flag for extra in ("book", "test", "peers", "tune") for flag in ("--extra", extra)]
+        extras = [
+            flag for extra in ("book", "test", "peers", "tune") for flag in ("--extra", extra)
+        ]
         command = [sys.executable, "-m", "uv", "pip", "compile", "--universal", "--quiet"]
         command += ["--python-version", "3.10", "--no-header", "--no-annotate"]
         command += [*extras, "pyproject.toml", more.name]

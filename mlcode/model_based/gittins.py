@@ -22,8 +22,8 @@ def gittins_table(
 
     and the index is where the two sides of the maximum are equal. With γ < 1 and many pulls left it
     is the index of Gittins (1979), whose policy is optimal for the discounted reward of an endless
-    game. With γ = 1 it is its analogue for a game that ends after n pulls. There it is not optimal in
-    general, and `BayesOptimal` says by how much it falls short.
+    game. With γ = 1 it is its analogue for a game that ends after n pulls. There it is not optimal
+    in general, and `BayesOptimal` says by how much it falls short.
 
     All λ of a grid are computed at once, and the crossing is sought between two of them. The error
     is below a step of the grid; up to 40 pulls it was at most 1e-4, and 2e-6 on average, with the

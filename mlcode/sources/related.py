@@ -73,7 +73,7 @@ class RelatedFunctions:
 
     @property
     def directions(self) -> Float[Tensor, "feature direction"]:
-        """B, the common directions of this world: orthonormal columns, float64."""
+        """The orthonormal columns of B, the common directions of this world, in float64."""
         seed = torch.Generator().manual_seed(self.world)
         square = torch.randn(self.n_features, self.n_common, generator=seed, dtype=torch.float64)
         return torch.linalg.qr(square).Q
