@@ -93,7 +93,7 @@ RECIPES = (
     recipe(
         "matching-omniglot-short",
         "matching network, Omniglot, one short training for all ways and shots",
-        f"about 6 minutes {WITH_AMX}",
+        f"about 5 to 10 minutes {WITH_AMX}",
         MATCHING,
         (
             f"5,000 episodes of 30 ways, {COSINE}; training in bfloat16",
@@ -106,7 +106,7 @@ RECIPES = (
     recipe(
         "siamese-omniglot-short",
         "Siamese network, Omniglot, one short training for all ways and shots",
-        f"about 6 minutes {WITH_AMX}",
+        f"about 5 to 10 minutes {WITH_AMX}",
         SIAMESE,
         (
             "5,000 batches of 20 classes; training in bfloat16",
