@@ -1,7 +1,6 @@
 """In-context learning: a transformer for which the support set is a text to read."""
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
@@ -67,7 +66,7 @@ class InContextLearner(SequenceLearner):
             n_features,
             n_out,
             classification=classification,
-            loss_fn=loss_fn or (F.cross_entropy if classification else F.mse_loss),
+            loss_fn=loss_fn,
             encoder=encoder,
             shuffled=shuffled,
             mapping=mapping,

@@ -89,7 +89,7 @@ class MemoryLearner(SequenceLearner):
             n_features,
             n_out,
             classification=classification,
-            loss_fn=loss_fn or (F.cross_entropy if classification else F.mse_loss),
+            loss_fn=loss_fn,
             encoder=encoder,
             shuffled=shuffled,
             mapping=mapping,

@@ -1,7 +1,6 @@
 """Recurrent meta-learners: what has been learned of a task is the state of a network."""
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
@@ -70,7 +69,7 @@ class RecurrentLearner(SequenceLearner):
             n_features,
             n_out,
             classification=classification,
-            loss_fn=loss_fn or (F.cross_entropy if classification else F.mse_loss),
+            loss_fn=loss_fn,
             encoder=encoder,
             shuffled=shuffled,
             mapping=mapping,

@@ -3,6 +3,7 @@
 from abc import abstractmethod
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int64, Shaped
 from torch import Tensor, nn
 
@@ -28,7 +29,7 @@ class SequenceLearner(MetaLearner):
         n_features: Length of x, or of what `encoder` makes of it.
         n_out: Outputs: classes with `classification`, else the length of y.
         classification: Whether targets are labels, 0 … n_out − 1.
-        loss_fn: As in `MetaLearner`.
+        loss_fn: None: cross-entropy for classification, else the mean squared error.
         encoder: From a batch of inputs to features, before anything is read. None: inputs are
             flattened.
         shuffled: Whether training draws the order of a sequence, from torch's global generator, as
@@ -48,13 +49,14 @@ class SequenceLearner(MetaLearner):
         n_out: int,
         *,
         classification: bool,
-        loss_fn: LossFn,
+        loss_fn: LossFn | None,
         encoder: nn.Module | None = None,
         shuffled: bool = True,
         mapping: Mapping = "auto",
         chunk_size: int | None = None,
     ) -> None:
-        super().__init__(loss_fn=loss_fn, mapping=mapping, chunk_size=chunk_size)
+        usual = F.cross_entropy if classification else F.mse_loss
+        super().__init__(loss_fn=loss_fn or usual, mapping=mapping, chunk_size=chunk_size)
         check_int("n_features", n_features, minimum=1)
         check_int("n_out", n_out, minimum=1)
         _check_encoder(encoder)

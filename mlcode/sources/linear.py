@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from mlcode.checks import check_int, check_positive, check_spread
-from mlcode.sources.sinusoids import split
+from mlcode.sources.drawing import normal, split
 from mlcode.tasks import Examples, Tasks
 
 
@@ -55,14 +55,9 @@ class LinearFunctions:
     ) -> Tasks:
         """Draw `n_tasks` weight vectors, then their points, in float64 as `Sinusoids` does."""
         check_int("n_tasks", n_tasks, minimum=1)
-
-        def normal(*size: int) -> torch.Tensor:
-            at = generator.device if generator is not None else "cpu"
-            return torch.randn(*size, generator=generator, device=at, dtype=torch.float64)
-
         n_points = self.n_shot + self.n_query
-        w = self.w_scale * normal(n_tasks, self.n_features, 1)
-        x = self.x_scale * normal(n_tasks, n_points, self.n_features)
-        y = x @ w + self.noise * normal(n_tasks, n_points, 1)
+        w = self.w_scale * normal(n_tasks, self.n_features, 1, generator=generator)
+        x = self.x_scale * normal(n_tasks, n_points, self.n_features, generator=generator)
+        y = x @ w + self.noise * normal(n_tasks, n_points, 1, generator=generator)
         tasks = split(Examples(x, y), self.n_shot)
         return tasks.to(device, self.dtype or torch.get_default_dtype())

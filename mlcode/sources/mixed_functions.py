@@ -8,7 +8,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from mlcode.checks import check_choice, check_int, check_interval, check_spread
-from mlcode.sources.sinusoids import Interval, Sinusoids, split, uniform
+from mlcode.sources.drawing import Interval, split, uniform, with_noise
+from mlcode.sources.sinusoids import Sinusoids
 from mlcode.tasks import Examples, Tasks
 
 KINDS = ("wave", "line", "step")
@@ -106,13 +107,7 @@ class MixedFunctions:
         """Draw support and query points on given curves, as float64."""
         size = (len(curves.kind), self.n_shot + self.n_query, 1)
         x = uniform(self.x_range, size, generator)
-        support, query = split(Examples(x, curves(x)), self.n_shot)
-        if self.noise:
-            noise = torch.randn(
-                support.y.shape, generator=generator, device=x.device, dtype=x.dtype
-            )
-            support = Examples(support.x, support.y + self.noise * noise)
-        return Tasks(support, query)
+        return with_noise(split(Examples(x, curves(x)), self.n_shot), self.noise, generator)
 
     def sample(
         self,

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from mlcode.checks import check_int, check_positive
+from mlcode.sources.drawing import normal
 from mlcode.tasks import Examples, Tasks
 
 
@@ -44,8 +45,8 @@ class Quadratics:
     ) -> Tasks:
         """Draw `n_tasks` problems, in float64 as `Sinusoids` does."""
         check_int("n_tasks", n_tasks, minimum=1)
-        w = _normal(n_tasks, self.n_dims, self.n_dims, generator=generator)
-        y = _normal(n_tasks, self.n_dims, 1, generator=generator)
+        w = normal(n_tasks, self.n_dims, self.n_dims, generator=generator)
+        y = normal(n_tasks, self.n_dims, 1, generator=generator)
         return _problems(w, y, device, self.dtype)
 
 
@@ -90,17 +91,12 @@ class LogisticRegressions:
     ) -> Tasks:
         """Draw `n_tasks` problems, in float64 as `Sinusoids` does; labels are integers."""
         check_int("n_tasks", n_tasks, minimum=1)
-        w = _normal(n_tasks, self.n_dims, 1, generator=generator)
-        x = _normal(n_tasks, self.n_points, self.n_dims, generator=generator)
+        w = normal(n_tasks, self.n_dims, 1, generator=generator)
+        x = normal(n_tasks, self.n_points, self.n_dims, generator=generator)
         probability = (self.sharpness * (x @ (w / w.norm(dim=1, keepdim=True)))).sigmoid()[..., 0]
         at = probability.device
         chance = torch.rand(probability.shape, generator=generator, device=at, dtype=torch.float64)
         return _problems(x, (chance < probability).long(), device, self.dtype)
-
-
-def _normal(*size: int, generator: torch.Generator | None) -> Tensor:
-    at = generator.device if generator is not None else "cpu"
-    return torch.randn(*size, generator=generator, device=at, dtype=torch.float64)
 
 
 def _problems(

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mlcode.checks import check_int, check_interval, check_spread
-from mlcode.sources.sinusoids import split
+from mlcode.sources.drawing import normal, split, with_noise
 from mlcode.tasks import Examples, Tasks
 
 
@@ -83,8 +83,8 @@ class RelatedFunctions:
     ) -> Float[Tensor, "task feature"]:
         """Draw the w of `n_tasks` tasks."""
         check_int("n_tasks", n_tasks, minimum=1)
-        common = _normal(n_tasks, self.n_common, generator=generator) / math.sqrt(self.n_common)
-        own = _normal(n_tasks, self.n_features, generator=generator) / math.sqrt(self.n_features)
+        common = normal(n_tasks, self.n_common, generator=generator) / math.sqrt(self.n_common)
+        own = normal(n_tasks, self.n_features, generator=generator) / math.sqrt(self.n_features)
         common = common @ self.directions.T.to(common.device)
         return math.sqrt(self.relatedness) * common + math.sqrt(1 - self.relatedness) * own
 
@@ -99,14 +99,7 @@ class RelatedFunctions:
         w = self.weights(n_tasks, generator=generator)
         n_points = self.n_shot + self.n_query
         n_inputs = 1 if self.shared_inputs else n_tasks
-        x = _normal(n_inputs, n_points, self.n_features, generator=generator)
+        x = normal(n_inputs, n_points, self.n_features, generator=generator)
         x = x.expand(n_tasks, -1, -1)
-        support, query = split(Examples(x, x @ w[..., None]), self.n_shot)
-        noise = self.noise * _normal(*support.y.shape, generator=generator)
-        tasks = Tasks(Examples(support.x, support.y + noise), query)
+        tasks = with_noise(split(Examples(x, x @ w[..., None]), self.n_shot), self.noise, generator)
         return tasks.to(device, self.dtype or torch.get_default_dtype())
-
-
-def _normal(*size: int, generator: torch.Generator | None) -> Tensor:
-    at = generator.device if generator is not None else "cpu"
-    return torch.randn(*size, generator=generator, device=at, dtype=torch.float64)

@@ -9,9 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mlcode.checks import check_int, check_interval, check_spread
+from mlcode.sources.drawing import Interval, split, uniform, with_noise
 from mlcode.tasks import Examples, Tasks
-
-Interval = tuple[float, float]
 
 
 class Waves(NamedTuple):
@@ -77,13 +76,7 @@ class Sinusoids:
         """Draw support and query points on given waves, as float64."""
         size = (len(waves.amplitude), self.n_shot + self.n_query, 1)
         x = uniform(self.x_range, size, generator)
-        support, query = split(Examples(x, waves(x)), self.n_shot)
-        if self.noise:
-            noise = torch.randn(
-                support.y.shape, generator=generator, device=x.device, dtype=x.dtype
-            )
-            support = Examples(support.x, support.y + self.noise * noise)
-        return Tasks(support, query)
+        return with_noise(split(Examples(x, waves(x)), self.n_shot), self.noise, generator)
 
     def sample(
         self,
@@ -99,22 +92,3 @@ class Sinusoids:
         """
         tasks = self.points(self.waves(n_tasks, generator=generator), generator=generator)
         return tasks.to(device, self.dtype or torch.get_default_dtype())
-
-
-def uniform(
-    interval: Interval, size: tuple[int, ...], generator: torch.Generator | None
-) -> Float[Tensor, "..."]:
-    """Uniform draws from `interval` in float64, on the generator's device (else the CPU)."""
-    low, high = interval
-    device = generator.device if generator is not None else "cpu"
-    return low + (high - low) * torch.rand(
-        size, generator=generator, device=device, dtype=torch.float64
-    )
-
-
-def split(examples: Examples, n_shot: int) -> Tasks:
-    """The first `n_shot` examples of each task become its support set, the rest its queries."""
-    return Tasks(
-        Examples(examples.x[:, :n_shot], examples.y[:, :n_shot]),
-        Examples(examples.x[:, n_shot:], examples.y[:, n_shot:]),
-    )

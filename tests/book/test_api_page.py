@@ -47,6 +47,7 @@ PLUMBING = {
     "mlcode.runs_compared",
     "mlcode.sources.cache",
     "mlcode.sources.download",
+    "mlcode.sources.drawing",
     "mlcode.sources.glyph_classes",
     "mlcode.sources.glyph_drawing",
     "mlcode.sources.glyph_shapes",
