@@ -94,7 +94,8 @@ def answer(
 
 def ready(run: Path, setting: Setting, n_way: int, device: torch.device) -> MetaLearner:
     """The trained learner, so that it answers each query of an `n_way` task alone."""
-    alone = "support" if "n_inner_steps" in LEARNERS[setting.learner].heeds else setting.statistics
+    adapts = "n_inner_steps" in LEARNERS[setting.learner].heeds
+    alone = "support" if adapts else setting.statistics
     learner = make_learner(replace(setting, statistics=alone)).to(device).eval()
     if not is_trained(learner):
         return make_learner(replace(setting, n_way=n_way)).to(device).eval()
@@ -104,7 +105,7 @@ def ready(run: Path, setting: Setting, n_way: int, device: torch.device) -> Meta
             f"{n_way}. Give as many, or train protonet, which takes any number."
         )
     load_learner(run / CHECKPOINT, learner)
-    if isinstance(learner, MetricLearner):
+    if isinstance(learner, MetricLearner) and not adapts:
         freeze(learner, setting, device)
     return learner
 

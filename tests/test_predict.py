@@ -74,7 +74,7 @@ def test_from_a_shell_it_prints_and_saves_the_answers(runs, images):
     assert lines[-2:] == [f"Saved {out / name}" for name in ("predictions.csv", "predictions.png")]
 
 
-LEARNERS = ["protonet", "matching", "siamese", "pixels"]
+LEARNERS = ["protonet", "matching", "siamese", "proto-maml", "pixels"]
 
 
 @pytest.mark.parametrize("learner", LEARNERS)
@@ -122,6 +122,13 @@ def test_its_statistics_are_frozen_at_training_images(runs):
     learner = ready(run, read_setting(run), 3, CPU)
     assert all(block.norm.frozen for block in learner.encoder.body)
     assert not learner.training
+
+
+def test_of_a_learner_that_adapts_the_statistics_are_the_support_sets(runs):
+    run = runs("proto-maml")
+    learner = ready(run, read_setting(run), 3, CPU)
+    assert learner.statistics == "support"
+    assert not any(block.norm.frozen for block in learner.encoder.body)
 
 
 def test_a_picture_of_many_classes_and_odd_names_can_be_drawn(runs, images, tmp_path):

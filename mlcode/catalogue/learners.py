@@ -14,6 +14,7 @@ from mlcode.model_based.in_context import InContextLearner
 from mlcode.model_based.memory import MemoryLearner
 from mlcode.model_based.recurrent import RecurrentLearner
 from mlcode.model_based.task_features import TaskFeatures
+from mlcode.multitask.proto_maml import ProtoMAML
 from mlcode.networks import MLP, ConvNet
 from mlcode.optimization.implicit import ImplicitMAML
 from mlcode.optimization.maml import MAML
@@ -96,6 +97,10 @@ def _siamese(setting: Setting) -> Siamese:
     return Siamese(encoder(setting), objective="triplet", statistics=statistics)
 
 
+def _proto_maml(setting: Setting) -> ProtoMAML:
+    return ProtoMAML(encoder(setting), **inner_loop(setting))
+
+
 def _recurrent(setting: Setting) -> RecurrentLearner:
     return RecurrentLearner(1)
 
@@ -152,6 +157,13 @@ LEARNERS = {
     "matching": _metric("attention over the support set (Vinyals et al., 2016)", _matching),
     "siamese": _metric(
         "the nearest example, learned from triplets (Hermans et al., 2017)", _siamese
+    ),
+    "proto-maml": Learner(
+        "gradient steps from the head that prototypes write (Triantafillou et al., 2020)",
+        _proto_maml,
+        INNER_LOOP,
+        usual={"inner_lr": 0.05},
+        sources=ON_IMAGES,
     ),
     "recurrent": Learner(
         "a GRU whose state is what it has learned (Hochreiter et al., 2001)",

@@ -3,6 +3,8 @@
 from mlcode.recipes import (
     bandits,
     baselines_omniglot,
+    comparison_glyphs,
+    comparison_sinusoids,
     maml_mini_imagenet,
     maml_omniglot,
     maml_sinusoid,
@@ -26,6 +28,8 @@ RECIPES = {
         mann_omniglot,
         baselines_omniglot,
         bandits,
+        comparison_glyphs,
+        comparison_sinusoids,
     )
     for recipe in module.RECIPES
 }
