@@ -122,8 +122,8 @@ class MemoryLearner(SequenceLearner):
         x, query = self.embed(support.x, n_axes + 1), self.embed(query_x, n_axes + 1)
         state = self.initial(x.shape[:n_axes], x)
         gates, last = self._inputs(x, support.y)
-        for t in range(x.shape[-2]):
-            state = self.step(gates[..., t, :], state)
+        for now in gates.unbind(-2):  # not gates[..., t, :], whose gradients are as long as `gates`
+            state = self.step(now, state)
         last = last.expand(*query.shape[:-1], -1)  # y of the last support example, for each query
         many = MemoryState(*(_for_each(part, n_axes, query.shape[-2]) for part in state))
         return self._output(self.step(self.inputs(torch.cat([query, last], -1)), many))
@@ -144,8 +144,8 @@ class MemoryLearner(SequenceLearner):
             raise ValueError("the sequence is empty: there is nothing to predict.")
         gates, _ = self._inputs(x, sequence.y)
         states = [self.initial(x.shape[:n_axes], x)]
-        for t in range(x.shape[-2]):
-            states.append(self.step(gates[..., t, :], states[-1]))
+        for now in gates.unbind(-2):
+            states.append(self.step(now, states[-1]))
         return MemoryState(*(torch.stack(parts, n_axes) for parts in zip(*states[1:])))
 
     def initial(self, axes: tuple[int, ...], like: Tensor) -> MemoryState:

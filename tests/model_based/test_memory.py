@@ -4,6 +4,8 @@ import pytest
 import torch
 from torch import nn
 from torch.optim import Adam
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from mlcode import Examples, Tasks, train
 from mlcode.model_based import MemoryLearner
@@ -53,6 +55,28 @@ def test_a_memory_smaller_or_larger_than_the_sequence_reads_it_to_the_end(n_slot
     assert answers.isfinite().all()
     answers.sum().backward()
     assert all(p.grad.isfinite().all() for p in learner.parameters())
+
+
+class Counted(TorchDispatchMode):
+    """Counts the numbers that operations return while it is entered."""
+
+    n = 0
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        result = operation(*args, **(kwargs or {}))
+        self.n += sum(t.numel() for t in tree_leaves(result) if isinstance(t, torch.Tensor))
+        return result
+
+
+def test_a_gradient_costs_in_proportion_to_the_length_of_the_sequence():
+    learner = reseed(MemoryLearner(4, 3, n_slots=3, width=4, n_hidden=5).double())
+    cost = []
+    for n in (50, 100):
+        total = learner.predictions(sequence(n)).sum()
+        with Counted() as counted:
+            total.backward()
+        cost.append(counted.n)
+    assert cost[1] < 2.1 * cost[0], "each step's gradient must not be as long as the sequence"
 
 
 def test_nothing_is_left_from_one_task_to_the_next():
