@@ -23,7 +23,7 @@ from mlcode.peers.meta_step import Difference, Prepare, difference, largest, met
 from mlcode.peers.sampling import bench_sampling, sampling_text
 from mlcode.peers.timing import interleaved, quartiles, ratios
 from mlcode.peers.workloads import MANY, WORKLOADS, Workload
-from mlcode.records import environment, write_record
+from mlcode.records import environment, read_record, write_record
 from mlcode.tables import render
 from mlcode.tasks import Tasks
 
@@ -184,22 +184,54 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m mlcode.peers.bench", description=__doc__)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--rounds", type=int, default=30, help="at most (default: 30)")
-    parser.add_argument("--only", default="", help="rows whose title holds this, and no data")
+    parser.add_argument(
+        "--only", default="", help="rows whose title holds this, no data and no record"
+    )
+    parser.add_argument("--replace", action="store_true", help="put them into the record there is")
     parser.add_argument("--folder", type=Path, help="where the record goes (default: records/)")
     options = parser.parse_args(arguments)
-    print("Takes about six minutes; compiling is one of them.", flush=True)
+    print("Takes about ten minutes; compiling is one of them.", flush=True)
     results = []
     for workload in WORKLOADS:
         if options.only.lower() in workload.title.lower():
             results.append(bench(workload, n_rounds=options.rounds, device=options.device))
             print(table(results[-1]), end="\n\n", flush=True)
     result: dict[str, Any] = {"settings": results}
-    if options.only:
+    if options.replace:
+        replace_rows(results, device=options.device, folder=options.folder)
+    if options.only or options.replace:
         return
     if options.device == "cpu":
         result |= data_figures(options.rounds)
     made_in = environment(*sorted(PEERS), device=options.device)
     write_record(f"bench_{options.device}", result, made_in=made_in, folder=options.folder)
+
+
+def replace_rows(rows: list[dict[str, Any]], *, device: str, folder: Path | None) -> None:
+    """Put rows that were measured anew into the record, each in the place of the old one.
+
+    A row's contenders are timed side by side, so that rows need not come from one run; but the
+    ratios depend on versions and processor.
+
+    Raises:
+        ValueError: If there is no record, or it comes from other versions or another processor.
+    """
+    name = f"bench_{device}"
+    record = read_record(name, folder=folder)
+    here = environment(*sorted(PEERS), device=device)
+    there = record["environment"]
+    if other := {
+        k: (there.get(k), v) for k, v in here.items() if k != "date" and there.get(k) != v
+    }:
+        raise ValueError(
+            f"the record {name!r} was made elsewhere, so that its rows cannot stand beside these: "
+            f"{other} (there, here). Time all rows, without --replace."
+        )
+    new = {(row["title"], row["setting"]): row for row in rows}
+    settings = record["result"]["settings"]
+    settings = [new.pop((row["title"], row["setting"]), row) for row in settings]
+    result = record["result"] | {"settings": [*settings, *new.values()]}
+    write_record(name, result, made_in=here, folder=folder)
 
 
 def data_figures(n_rounds: int) -> dict[str, Any]:

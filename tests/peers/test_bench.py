@@ -7,13 +7,14 @@ import torch
 from torch import nn
 
 from mlcode.memory import peak_bytes
+from mlcode.peers import PEERS
 from mlcode.peers import bench as command
 from mlcode.peers.bench import bench, check_same, table, threads
 from mlcode.peers.maml import MAMLSetting, by_higher, by_mlcode
 from mlcode.peers.problems import smooth_problem
 from mlcode.peers.timing import interleaved, quartiles, ratios
 from mlcode.peers.workloads import COMPILED, WORKLOADS, Workload
-from mlcode.records import read_record
+from mlcode.records import environment, read_record, write_record
 from mlcode.tasks import Tasks
 
 SINUSOIDS = WORKLOADS[0]
@@ -145,6 +146,29 @@ def test_asked_for_some_rows_the_command_prints_those_and_writes_nothing(
     command.main(["--folder", str(tmp_path), "--only", "reptile"])
     assert capsys.readouterr().out.count("Reptile on") == 2
     assert not list(tmp_path.iterdir())
+
+
+def test_rows_measured_anew_take_the_place_of_the_old_ones(monkeypatch, tmp_path):
+    monkeypatch.setattr(command, "data_figures", lambda n_rounds: {"sampling": {"n": n_rounds}})
+    monkeypatch.setattr(command, "bench", lambda workload, **_: fake(workload))
+    command.main(["--folder", str(tmp_path)])
+    monkeypatch.setattr(command, "bench", lambda workload, **_: fake(workload) | {"n_rounds": 7})
+    command.main(["--folder", str(tmp_path), "--only", "reptile", "--replace"])
+    result = read_record("bench_cpu", folder=tmp_path)["result"]
+    assert [f"{s['title']}, {s['setting']}" for s in result["settings"]] == TITLES
+    assert {s["title"] for s in result["settings"] if s["n_rounds"] == 7} == {
+        "Reptile on sinusoids",
+        "Reptile on the strided ConvNet",
+    }
+    assert result["sampling"] == {"n": 30}
+
+
+def test_rows_of_another_machine_are_not_put_beside_one_another(monkeypatch, tmp_path):
+    made_in = environment(*sorted(PEERS)) | {"processor": "another"}
+    write_record("bench_cpu", {"settings": []}, made_in=made_in, folder=tmp_path)
+    monkeypatch.setattr(command, "bench", lambda workload, **_: fake(workload))
+    with pytest.raises(ValueError, match=r"made elsewhere.*'processor': .'another'"):
+        command.main(["--folder", str(tmp_path), "--only", "reptile", "--replace"])
 
 
 def fake(workload):
