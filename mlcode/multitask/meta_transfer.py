@@ -11,8 +11,9 @@ from torch.func import functional_call
 
 from mlcode.checks import check_choice, check_int
 from mlcode.learner import LossFn, Mapping
-from mlcode.optimization.inner_loop import UpdateRule
+from mlcode.optimization.inner_loop import Parameters, UpdateRule, unroll
 from mlcode.optimization.maml import MAML
+from mlcode.tasks import Examples
 
 BODIES = ("scale and shift", "scale", "shift", "weights", "frozen")
 
@@ -165,6 +166,21 @@ class MetaTransfer(MAML):
             chunk_size=chunk_size,
         )
         self.body = body
+
+    def adapt(self, support: Examples, n_steps: int | None = None) -> Parameters:
+        """The adapted head of one task, by name; as `MAML.adapt`.
+
+        The body stays within a task, so that it reads the support set once and not at every step.
+        """
+        n_steps, head = self._checked_steps(n_steps, support), self.initial()
+        if n_steps == 0:
+            return head
+        z = self.model.get_submodule("body")(support.x).flatten(1)
+
+        def loss(at: Parameters) -> Tensor:
+            return self.loss(F.linear(z, at["head.weight"], at["head.bias"]), support.y)
+
+        return unroll(loss, head, self.rule, n_steps, first_order=self.first_order)[0]
 
     def extra_repr(self) -> str:
         """The settings, for `repr`."""

@@ -106,6 +106,18 @@ def test_within_a_task_only_the_head_moves_so_that_at_first_all_bodies_answer_al
     assert distance(learner.predict(support, query.x), expected) < 1e-12
 
 
+def test_the_body_reads_the_support_set_once_however_many_steps_the_head_takes():
+    tasks = random_tasks(2, 6, 4, (4,), (), classes=3)
+    learner = MetaTransfer(encoder(), **SETTINGS | {"n_inner_steps": 7, "mapping": "loop"})
+    read = []
+    learner.model.body.register_forward_hook(lambda _, inputs, __: read.append(len(inputs[0])))
+    gradients = gradients_of_trainable(learner, tasks)
+    assert sorted(read) == [4, 4, 6, 6]
+    slow = MetaTransfer(encoder(), **SETTINGS | {"n_inner_steps": 7, "mapping": "loop"})
+    slow.adapt = lambda support: MAML.adapt(slow, support)  # the whole network at every step
+    assert distance(gradients, gradients_of_trainable(slow, tasks)) < 1e-12
+
+
 @pytest.mark.parametrize("statistics", ["query", "support"])
 def test_it_runs_on_images_with_batch_norm_and_vmap_agrees_with_the_loop(statistics):
     results = []
