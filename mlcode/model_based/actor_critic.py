@@ -15,36 +15,43 @@ from mlcode.sources.bandits import BanditSource
 
 
 def advantages(
-    rewards: Float[Tensor, "task pull"], values: Float[Tensor, "task pull"], trace: float = 1.0
+    rewards: Float[Tensor, "task pull"],
+    values: Float[Tensor, "task pull"],
+    trace: float = 1.0,
+    discount: float = 1.0,
 ) -> Float[Tensor, "task pull"]:
     """How much better each pull turned out than the critic had foreseen.
 
-    With δₜ = rₜ + Vₜ₊₁ − Vₜ, and V = 0 after the last pull, Aₜ = δₜ + λ δₜ₊₁ + λ² δₜ₊₂ + …
-    (Schulman et al., 2015, without discount). λ = 1 is the whole reward to come less Vₜ: no bias,
-    most noise. λ = 0 believes the critic about everything after the next pull.
+    With δₜ = rₜ + γ Vₜ₊₁ − Vₜ, and V = 0 after the last pull, Aₜ = δₜ + γλ δₜ₊₁ + (γλ)² δₜ₊₂ + …
+    (Schulman et al., 2015). λ = 1 is the whole reward to come less Vₜ: no bias, most noise. λ = 0
+    believes the critic about everything after the next pull. γ = 1 counts every pull alike, which
+    is what a game pays; below 1 what is far off counts less, a bias that long games need: the noise
+    of a sum over a hundred pulls drowned what an arm is worth (measured: nothing was learned).
 
     Args:
         rewards: Of each pull.
         values: What the critic foresaw before each pull; taken as constants.
         trace: λ, from 0 to 1.
+        discount: γ, from 0 to 1.
 
     Raises:
-        ValueError: If shapes differ or λ is outside [0, 1].
+        ValueError: If shapes differ, or λ or γ is outside [0, 1].
     """
     if rewards.shape != values.shape or rewards.ndim != 2:
         raise ValueError(
             "expected rewards and values of the shape (task, pull); "
             f"got {tuple(rewards.shape)} and {tuple(values.shape)}."
         )
-    if not 0 <= trace <= 1:
-        raise ValueError(f"trace must lie in [0, 1]; got {trace}.")
+    for name, share in {"trace": trace, "discount": discount}.items():
+        if not 0 <= share <= 1:
+            raise ValueError(f"{name} must lie in [0, 1]; got {share}.")
     values = values.detach()
     after = torch.cat([values[:, 1:], torch.zeros_like(values[:, :1])], 1)
-    surprise = rewards + after[:, : values.shape[1]] - values
+    surprise = rewards + discount * after[:, : values.shape[1]] - values
     found = torch.zeros_like(values)
     running = values.new_zeros(len(values))
     for t in reversed(range(values.shape[1])):
-        running = surprise[:, t] + trace * running
+        running = surprise[:, t] + discount * trace * running
         found[:, t] = running
     return found
 
@@ -54,6 +61,7 @@ def actor_critic_loss(
     games: Games,
     *,
     trace: float = 1.0,
+    discount: float = 1.0,
     value_weight: float = 0.5,
     entropy_bonus: float = 0.0,
 ) -> Float[Tensor, ""]:
@@ -68,6 +76,7 @@ def actor_critic_loss(
         judgement: What the network says of these games now, `policy(games.arms, games.rewards)`.
         games: As the same network played them.
         trace: See `advantages`.
+        discount: See `advantages`.
         value_weight: c.
         entropy_bonus: β.
 
@@ -75,7 +84,7 @@ def actor_critic_loss(
         ValueError: If the shapes do not fit.
     """
     logits, values = judgement
-    advantage = advantages(games.rewards.to(values), values, trace)
+    advantage = advantages(games.rewards.to(values), values, trace, discount)
     log_p = logits.log_softmax(-1)
     if logits.shape[:2] != games.arms.shape:
         raise ValueError(
@@ -99,6 +108,7 @@ def train_policy(
     optimizer: Optimizer,
     scheduler: LRScheduler | None = None,
     trace: float = 1.0,
+    discount: float = 1.0,
     value_weight: float = 0.5,
     entropy_bonus: float = 0.0,
     clip_grad_norm: float = 1.0,
@@ -116,6 +126,7 @@ def train_policy(
         optimizer: Of the policy's parameters.
         scheduler: Its schedule, stepped once an iteration.
         trace: See `advantages`.
+        discount: See `advantages`.
         value_weight: See `actor_critic_loss`.
         entropy_bonus: β in the first iteration; it falls to 0 along a line, so that in the end the
             reward alone counts.
@@ -144,6 +155,7 @@ def train_policy(
             policy(games.arms, games.rewards),
             games,
             trace=trace,
+            discount=discount,
             value_weight=value_weight,
             entropy_bonus=entropy_bonus * (1 - i / n_iterations),
         )

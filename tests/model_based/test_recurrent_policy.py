@@ -82,6 +82,7 @@ def test_advantages_by_hand():
     assert advantages(rewards, values, 1.0).tolist() == [[0.0, 0.0, 0.5]]
     assert advantages(rewards, values, 0.0).tolist() == [[0.0, -0.5, 0.5]]
     assert advantages(rewards, values, 0.5).tolist() == [[-0.125, -0.25, 0.5]]
+    assert advantages(rewards, values, 1.0, 0.5).tolist() == [[-0.75, -0.5, 0.5]]
 
 
 def test_the_three_terms_of_the_loss_by_hand():
@@ -227,6 +228,7 @@ def test_training_depends_on_the_generator_alone():
         (lambda: policy()(torch.full((2, 3), 2), torch.zeros(2, 3)), "numbered 0 … 1"),
         (lambda: advantages(torch.zeros(2, 3), torch.zeros(2, 2)), "rewards and values"),
         (lambda: advantages(torch.zeros(2, 3), torch.zeros(2, 3), 1.5), "trace must lie"),
+        (lambda: advantages(torch.zeros(2, 3), torch.zeros(2, 3), 1.0, -0.1), "discount must lie"),
         (lambda: trained(n_pulls=0), "n_pulls must be at least 1; got 0"),
         (lambda: trained(n_tasks=0), "n_tasks must be at least 1; got 0"),
         (lambda: trained(entropy_bonus=-1.0), "entropy_bonus must be positive"),
