@@ -14,6 +14,7 @@ CHAPTERS = (
     "optimization/reptile",
     "metric/siamese",
     "metric/prototypical",
+    "multitask/meta_transfer",
     "practice/robustness_and_interpretability",
 )
 
