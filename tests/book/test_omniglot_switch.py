@@ -15,6 +15,7 @@ CHAPTERS = (
     "metric/siamese",
     "metric/prototypical",
     "multitask/meta_transfer",
+    "practice/choosing_and_tuning",
     "practice/robustness_and_interpretability",
 )
 
