@@ -109,7 +109,7 @@ def _recipe(
         PROTOCOL,
         time,
         SETTINGS | game | {"discount": discount},
-        partial(run, **game, discount=discount),
+        partial(run, n_pulls=n_pulls, n_arms=n_arms, n_iterations=n_iterations, discount=discount),
         target=Target(PUBLISHED[n_pulls, n_arms][0], ROUNDING, *SOURCE, metric=METRIC),
         deviations=(
             "a GRU of 48 units in the place of their LSTM, trained by actor-critic",
