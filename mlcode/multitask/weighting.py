@@ -1,6 +1,7 @@
 """How much each task counts: weights that are given, or learned from the tasks' noise."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from numbers import Real
 
@@ -14,7 +15,7 @@ from mlcode.multitask.batches import check_names
 KINDS = ("regression", "classification")
 
 
-class Weighting(nn.Module):
+class Weighting(nn.Module, ABC):
     """Turns the losses of tasks into the terms of one objective, whose sum is minimised.
 
     Args:
@@ -30,9 +31,9 @@ class Weighting(nn.Module):
         if not self.names or len(set(self.names)) != len(self.names):
             raise ValueError(f"expected distinct names of at least one task; got {self.names}.")
 
+    @abstractmethod
     def forward(self, losses: Mapping[str, Float[Tensor, ""]]) -> dict[str, Float[Tensor, ""]]:
         """The term of each task that has a part in the objective."""
-        raise NotImplementedError
 
 
 class FixedWeights(Weighting):

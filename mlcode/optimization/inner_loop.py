@@ -4,6 +4,7 @@ MAML, Meta-SGD and learned optimizers share it; they differ in the rule that tur
 step.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
@@ -21,7 +22,7 @@ Loss = Callable[[Parameters], Float[Tensor, ""]]
 State = Any  # what a rule carries from step to step: a tree of tensors
 
 
-class UpdateRule(nn.Module):
+class UpdateRule(nn.Module, ABC):
     """How a gradient becomes a step. A module, since the rule itself may be learned.
 
     Unlike a `torch.optim.Optimizer` it changes nothing in place: it returns new parameters, whose
@@ -32,11 +33,11 @@ class UpdateRule(nn.Module):
         """The state before the first step. Empty unless a rule remembers something."""
         return ()
 
+    @abstractmethod
     def forward(
         self, theta: Parameters, gradient: Parameters, state: State
     ) -> tuple[Parameters, State]:
         """The parameters after one step, and the state for the next."""
-        raise NotImplementedError
 
 
 def unroll(

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from mlcode.checks import check_int
 from mlcode.learner import MetaLearner
 from mlcode.sources.characters import Characters
+from mlcode.sources.picking import pick_drawings, shuffled
 from mlcode.tasks import Examples, Tasks
 
 
@@ -40,11 +41,10 @@ class FeatureEpisodes:
         """Draw `n_tasks` tasks, each set in random order."""
         check_int("n_tasks", n_tasks, minimum=1)
         n_classes, n_drawings, _ = self.features.shape
-        classes = _shuffled((n_tasks, n_classes), generator)[:, : self.n_way, None]
-        drawings = _shuffled((n_tasks, self.n_way, n_drawings), generator)
-        x = self.features[classes, drawings[..., : self.n_shot + self.n_query]].to(device)
-        parts = x[:, :, : self.n_shot], x[:, :, self.n_shot :]
-        return Tasks(*(_mixed(part, generator) for part in parts))
+        classes = shuffled((n_tasks, n_classes), self.n_way, generator)
+        picks = pick_drawings(classes, n_drawings, self.n_shot, self.n_query, generator=generator)
+        bank = self.features.flatten(0, 1)
+        return Tasks(*(Examples(bank[each.image], each.label) for each in picks)).to(device)
 
     def __repr__(self) -> str:
         shape = tuple(self.features.shape)
@@ -88,17 +88,3 @@ def features_of(
         for index in torch.arange(len(bank)).split(characters.n_drawings * 50)
     ]
     return torch.cat(parts).view(len(characters), characters.n_drawings, -1)
-
-
-def _mixed(
-    x: Float[Tensor, "task way image feature"], generator: torch.Generator | None
-) -> Examples:
-    """The examples of each task in random order, so that a place says nothing about a class."""
-    n_tasks, n_way, each, _ = x.shape
-    place = _shuffled((n_tasks, n_way * each), generator).to(x.device)
-    x = x.flatten(1, 2)
-    return Examples(x.gather(1, place[..., None].expand(x.shape)), place // each)
-
-
-def _shuffled(size: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
-    return torch.rand(size, generator=generator, dtype=torch.float64).argsort(-1)

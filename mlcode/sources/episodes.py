@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Int64
@@ -10,14 +9,8 @@ from torch import Tensor
 
 from mlcode.checks import check_int
 from mlcode.sources.characters import Characters, quarter_turns
+from mlcode.sources.picking import Picks, distinct, pick_drawings, with_repeats
 from mlcode.tasks import Examples, Tasks
-
-
-class _Picks(NamedTuple):
-    """Which images a set of examples shows, and what it calls them."""
-
-    image: Int64[Tensor, "task example"]  # counted through all drawings of all classes
-    label: Int64[Tensor, "task example"]
 
 
 @dataclass(frozen=True)
@@ -109,7 +102,7 @@ class Episodes:
         `tasks_of` makes tasks of them: `sample` is the two in turn, with the same generator.
         """
         check_int("n_tasks", n_tasks, minimum=1)
-        return _distinct(n_tasks, self.n_classes, self.n_way, generator)
+        return distinct(n_tasks, self.n_classes, self.n_way, generator)
 
     def tasks_of(
         self,
@@ -125,19 +118,13 @@ class Episodes:
         """
         self._check_classes(classes)
         device = self.characters.images.device if device is None else torch.device(device)
-        support, query = self._pick(classes, generator)
+        n_drawings = self.characters.n_drawings
+        support, query = pick_drawings(
+            classes, n_drawings, self.n_shot, self.n_query, generator=generator
+        )
         return Tasks(self._show(support, device), self._show(query, device))
 
-    def _pick(
-        self, classes: Int64[Tensor, "task way"], generator: torch.Generator | None
-    ) -> tuple[_Picks, _Picks]:
-        n_drawings, n_images = self.characters.n_drawings, self.n_shot + self.n_query
-        drawings = _shuffled((len(classes), self.n_way, n_drawings), n_images, generator)
-        images = classes[..., None] * n_drawings + drawings
-        support, query = images[..., : self.n_shot], images[..., self.n_shot :]
-        return _in_random_order(support, generator), _in_random_order(query, generator)
-
-    def _show(self, picks: _Picks, device: torch.device) -> Examples:
+    def _show(self, picks: Picks, device: torch.device) -> Examples:
         if device not in self._kept:
             self._kept[device] = self.characters.turned(self.angles, device)  # not at each draw
         x = self.characters.as_inputs(self._kept[device], picks.image, self.dtype)
@@ -146,7 +133,7 @@ class Episodes:
     def _check_classes(self, classes: Int64[Tensor, "task way"]) -> None:
         low, high = (int(end) for end in classes.aminmax()) if classes.numel() else (0, 0)
         wide = classes.shape[1] == self.n_way
-        if not wide or low < 0 or high >= self.n_classes or len(_with_repeats(classes)):
+        if not wide or low < 0 or high >= self.n_classes or len(with_repeats(classes)):
             raise ValueError(
                 f"expected rows of {self.n_way} different classes from 0 to {self.n_classes - 1}; "
                 f"got shape {tuple(classes.shape)}, from {low} to {high}."
@@ -168,48 +155,3 @@ class Episodes:
                 f"drawings a class need {needed} drawings of each class; {self.characters!r} has "
                 f"{there}. Use {advice}."
             )
-
-
-def _in_random_order(
-    images: Int64[Tensor, "task way image"], generator: torch.Generator | None
-) -> _Picks:
-    """The images of each task, all classes mixed; a class is called by its place among the ways."""
-    n_tasks, n_way, each = images.shape
-    place = _shuffled((n_tasks, n_way * each), n_way * each, generator)
-    return _Picks(images.flatten(1).gather(1, place), place // each)
-
-
-def _shuffled(
-    size: tuple[int, ...], first: int, generator: torch.Generator | None
-) -> Int64[Tensor, "..."]:
-    """The `first` places of random permutations of the last axis.
-
-    They sort random numbers: float64, of which no two are alike, so that the order is one.
-    """
-    at = generator.device if generator is not None else "cpu"
-    keys = torch.rand(size, generator=generator, device=at, dtype=torch.float64)
-    if keys.device.type == "cpu":  # where NumPy sorts three times as fast as torch
-        return torch.from_numpy(keys.numpy().argsort(-1))[..., :first]
-    return keys.argsort(-1)[..., :first]
-
-
-def _distinct(
-    n_rows: int, n: int, first: int, generator: torch.Generator | None
-) -> Int64[Tensor, "row first"]:
-    """In each row, `first` of the numbers 0 … n − 1 in random order, none twice.
-
-    Where few of many are asked for, shuffling all would take longer than the rest of a task.
-    """
-    if first * (first - 1) > n:  # a row drawn with replacement would hold a number twice too often
-        return _shuffled((n_rows, n), first, generator)
-    at = generator.device if generator is not None else "cpu"
-    drawn = torch.randint(n, (n_rows, first), generator=generator, device=at)
-    while len(again := _with_repeats(drawn)):  # drawn anew as a whole: what is left is uniform
-        drawn[again] = torch.randint(n, (len(again), first), generator=generator, device=at)
-    return drawn
-
-
-def _with_repeats(rows: Int64[Tensor, "row number"]) -> Int64[Tensor, "found"]:
-    """Which rows hold a number twice."""
-    ordered = rows.sort(-1).values
-    return (ordered[:, 1:] == ordered[:, :-1]).any(-1).nonzero()[:, 0]

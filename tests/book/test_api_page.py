@@ -58,6 +58,7 @@ PLUMBING = {
     "mlcode.sources.glyph_shapes",
     "mlcode.sources.omniglot_archives",
     "mlcode.sources.omniglot_splits",
+    "mlcode.sources.picking",
     "mlcode.tables",
     "mlcode.tuning_study",
 }
